@@ -1,0 +1,43 @@
+"""NumPy's own format: arrays and NumPy numbers, without pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nb2pipe.artifacts.format import Format, StaticTypes
+
+
+def save_npy(value: Any, folder: Path) -> None:
+    """Write an array, or a number as an array without dimensions."""
+    import numpy as np
+
+    dtype = value.dtype
+    array = type(value) is np.ndarray and value.ndim > 0
+    kinds = "biufcmMSU" if array else "biufcmM"
+    if not (array or isinstance(value, np.generic)) or dtype.kind not in kinds or dtype.metadata:
+        raise ValueError(f"npy would not keep a {type(value).__name__} of {dtype}")
+    compact = np.array(value, order="K")  # a view keeps the order in which sums go through it
+    np.save(folder / "array.npy", compact, allow_pickle=False)
+
+
+def load_npy(folder: Path) -> Any:
+    """Read what `save_npy` wrote."""
+    import numpy as np
+
+    array = np.load(folder / "array.npy", allow_pickle=False)
+    return array if array.ndim else array[()]
+
+
+NPY = Format(
+    "npy",
+    types=("numpy.ndarray", "numpy.generic"),
+    save=save_npy,
+    load=load_npy,
+    libraries=("numpy",),
+)
+
+STATIC: StaticTypes = {
+    "numpy": ("Artifact", ("numpy",)),
+    "numpy.ndarray": ("Dataset", ("numpy",)),
+}

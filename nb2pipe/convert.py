@@ -1,0 +1,283 @@
+"""The walk: from a notebook to a running pipeline, top to bottom, each line one call. The first part is pure.
+
+    notebook = read(path) -> flow = analyse(notebook) -> pipeline = build(flow) -> project = generate(pipeline)
+    -> project is written -> target.compile -> run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nb2pipe import options as options_
+from nb2pipe.findings import Finding, Refused, errors
+from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell
+from nb2pipe.notebook.parameters import parameters as parameters_of
+from nb2pipe.notebook.read import read
+from nb2pipe.notebook.surface import surface
+from nb2pipe.notebook.tags import layout as layout_of
+
+if TYPE_CHECKING:
+    from nb2pipe.codegen.project import Project
+    from nb2pipe.codegen.write import WriteResult
+    from nb2pipe.dataflow.model import Flow
+    from nb2pipe.pipeline.model import Pipeline
+    from nb2pipe.targets.base import OnEvent, RunResult
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What `convert` did: the project's folder, the compiled pipeline in it, and what was said."""
+
+    project: Path
+    pipeline: Path | None
+    written: WriteResult
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> Json:
+        """The document of `nb2pipe convert --json`."""
+        files = sorted({*self.written.written, *self.written.unchanged, *self.written.merged, *self.written.kept})
+        return {
+            "project": str(self.project),
+            "files": files,
+            "pipeline": str(self.pipeline) if self.pipeline else None,
+            "findings": [finding_json(f) for f in self.findings],
+        }
+
+
+class Conversion:
+    """One notebook on its way. Every stage is worked out when it is first asked for, and only once."""
+
+    def __init__(self, path: str | Path, overrides: Mapping[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self.notebook: Notebook = read(path)
+        self.options, self._option_findings = options_.load(str(path), self.notebook.metadata, overrides or {})
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which cell is for what."""
+        return layout_of(self.notebook, self.options)
+
+    @cached_property
+    def cells(self) -> tuple[PyCell, ...]:
+        """The code cells as plain Python."""
+        return surface(self.notebook, self.layout)
+
+    @cached_property
+    def declared(self) -> tuple[tuple[Parameter, ...], tuple[Finding, ...]]:
+        """The parameters, and what is wrong with them."""
+        return parameters_of(self.cells, self.layout)
+
+    @cached_property
+    def early_findings(self) -> tuple[Finding, ...]:
+        """What is said before the dataflow is looked at."""
+        own = [*self._option_findings, *self.notebook.findings, *self.layout.findings, *self.declared[1]]
+        return tuple(dict.fromkeys([*own, *(f for c in self.cells for f in c.findings)]))
+
+    @cached_property
+    def flow(self) -> Flow:
+        """The dataflow. Only for a notebook whose cells parse."""
+        from nb2pipe.dataflow.flow import analyse
+
+        return analyse(self.notebook, self.layout, self.cells, self.declared[0], self.options)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The IR with all findings. Raises Refused where the dataflow cannot even be looked at."""
+        from nb2pipe import artifacts
+        from nb2pipe.pipeline.build import build
+
+        if not self._parses():
+            raise Refused(self.early_findings)
+        return build(self.flow, self.options, artifacts)
+
+    def _parses(self) -> bool:
+        blocking = ("syntax-error", "too-deep", "no-steps")
+        return not any(f.code in blocking and f.severity == "error" for f in self.early_findings)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything there is to say about the notebook, in its order."""
+        later = self.pipeline.findings if self._parses() else ()
+        return tuple(sorted(dict.fromkeys([*self.early_findings, *later]), key=_in_order))
+
+    @cached_property
+    def project(self) -> Project:
+        """The generated project in memory. Raises Refused when there are errors."""
+        from nb2pipe.codegen.project import generate, sample_data
+
+        if errors(self.findings):
+            raise Refused(self.findings)
+        folder = self.path.resolve().parent
+        return generate(self.pipeline, self.notebook, data=sample_data(self.pipeline, folder))
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+    def check(self) -> Json:
+        """The document of `nb2pipe check --json`."""
+        pipeline = self.pipeline if self._parses() else None
+        return {
+            "notebook": str(self.path),
+            "pipeline": pipeline.name if pipeline else self.path.stem,
+            "parameters": [parameter_json(p) for p in self.declared[0]],
+            "steps": step_documents(pipeline) if pipeline else _plain_steps(self.layout),
+            "findings": [finding_json(f) for f in self.findings],
+        }
+
+    def tags(self) -> Json:
+        """The document of `nb2pipe tag --json`: the tags there are."""
+        return {
+            "cells": [self._cell_tags(c.index) for c in self.notebook.cells if c.kind == "code"],
+            "steps": [{"name": s.name, "cells": list(s.cells)} for s in self.layout.steps],
+            "findings": [finding_json(f) for f in self.layout.findings],
+        }
+
+    def _cell_tags(self, index: int) -> Json:
+        cell, role = self.notebook.cells[index], self.layout.roles[index]
+        step = self.layout.step_of.get(index)
+        why = "tagged" if cell.tags else f"follows the cells of step {step}" if step else _WHY[role]
+        return {"cell": index, "tags": [t.text for t in cell.tags], "step": step, "role": role, "why": why}
+
+    def convert(self, out: str | Path | None = None, target: str | None = None) -> Converted:
+        """Write the project and compile its pipeline. Raises Refused, WriteError or CompileError; then nothing is
+        written."""
+        from nb2pipe.codegen.write import write
+        from nb2pipe.targets.base import load_target
+
+        place = load_target(target or self.options.target)
+        folder = Path(out) if out is not None else self.folder
+        written = write(self.project, folder, finish=lambda staged: [place.compile(staged)])
+        compiled = folder / "pipeline.yaml"
+        return Converted(
+            folder, compiled if compiled.is_file() else None, written, (*self.findings, *written.findings)
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where the project goes when nothing else is said: beside the notebook, named like the pipeline."""
+        return self.path.parent / self.pipeline.name
+
+    def stale(self, out: str | Path | None = None) -> tuple[Finding, ...]:
+        """What of the project on disk a conversion would change (`convert --check`)."""
+        from nb2pipe.codegen.write import check
+
+        return check(self.project, Path(out) if out is not None else self.folder)
+
+    def run(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        jobs: int | None = None,
+        cache: bool = True,
+        engine: str = "process",
+        on_event: OnEvent = lambda event: None,
+    ) -> RunResult:
+        """Run the pipeline on this machine; the project is generated in the notebook's `.nb2pipe` folder."""
+        from nb2pipe.codegen.write import write
+
+        home = self.path.resolve().parent
+        project = home / ".nb2pipe" / "projects" / self.project.name
+        write(self.project, project, overwrite=True)
+        return run_project(project, home, parameters, jobs=jobs, cache=cache, engine=engine, on_event=on_event)
+
+
+def run_project(
+    project: Path,
+    home: Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    jobs: int | None = None,
+    cache: bool = True,
+    engine: str = "process",
+    on_event: OnEvent = lambda event: None,
+) -> RunResult:
+    """Run a generated project; input files are looked for in `home`, which also gets `.nb2pipe/runs`."""
+    runs = home / ".nb2pipe" / "runs"
+    given = parameters or {}
+    if engine == "kfp":
+        from nb2pipe.targets.kfp_local import run_kfp
+
+        return run_kfp(project, given, notebook_dir=home, runs_dir=runs, on_event=on_event)
+    from nb2pipe.targets.local import run
+
+    return run(project, given, jobs=jobs, cache=cache, notebook_dir=home, runs_dir=runs, on_event=on_event)
+
+
+def load(path: str | Path, **overrides: Any) -> Conversion:
+    """Read a notebook. Raises NotebookError for what is no notebook; all else is said by `check`."""
+    return Conversion(path, overrides)
+
+
+_WHY: Mapping[str, str] = {
+    "setup": "before the first step: shared",
+    "shared": "shared",
+    "skip": "skipped",
+    "parameters": "parameters",
+    "step": "step",
+    "text": "text",
+}
+
+
+def _in_order(found: Finding) -> tuple[int, int, int]:
+    grave = {"error": 0, "warning": 1, "note": 2}[found.severity]
+    return (found.cell if found.cell is not None else -1, found.line or 0, grave)
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
+def finding_json(found: Finding) -> Json:
+    """A finding as in DESIGN's JSON."""
+    return {
+        "code": found.code,
+        "severity": found.severity,
+        "cell": found.cell,
+        "line": found.line,
+        "name": found.name,
+        "message": found.message,
+        "hint": found.hint,
+    }
+
+
+def parameter_json(parameter: Parameter) -> Json:
+    """A parameter as in DESIGN's JSON."""
+    search: Json | None = None
+    if parameter.search is not None:
+        kind = parameter.search.kind
+        search = {"kind": kind, "low": parameter.search.low, "high": parameter.search.high}
+        if kind == "choice":
+            search = {"kind": kind, "values": list(parameter.search.values)}
+    return {
+        "name": parameter.name,
+        "type": parameter.type,
+        "default": parameter.default,
+        "search": search,
+        "help": parameter.help,
+    }
+
+
+def step_documents(pipeline: Pipeline) -> list[Json]:
+    """The steps as in DESIGN's JSON."""
+    return [
+        {
+            "name": step.name,
+            "cells": list(step.cells),
+            "inputs": [{"name": i.name, "from": i.source, "why": i.why, "type": i.type} for i in step.inputs],
+            "outputs": [{"name": o.name, "why": o.why, "type": o.type} for o in step.outputs],
+            "parameters": list(step.parameters),
+            "shared": list(step.copies),
+            "files_in": list(step.files_in),
+            "files_out": list(step.files_out),
+            "after": list(step.after),
+            "requirements": [r.spec for r in step.requirements],
+            "form": step.form,
+        }
+        for step in pipeline.steps
+    ]
+
+
+def _plain_steps(layout: Layout) -> list[Json]:
+    empty: Iterable[str] = ("inputs", "outputs", "parameters", "shared", "files_in", "files_out", "after", "requirements")
+    return [{"name": s.name, "cells": list(s.cells), **{key: [] for key in empty}} for s in layout.steps]

@@ -1,0 +1,440 @@
+"""Abstract calls and attributes: which function is meant, and what it does."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from nb2pipe.dataflow.effects import Keywords, apply_effect, elements, inside, unknown_call
+from nb2pipe.dataflow.machine import Machine, Place, Template
+from nb2pipe.dataflow.paths import path_joined
+from nb2pipe.dataflow.summaries import call_function
+from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, join, typed
+
+Special = Callable[[Machine, list[Val], Keywords, Place], Val]
+
+
+def call(m: Machine, node: ast.Call) -> Val:
+    """The value of a call expression."""
+    place = m.at(node)
+    if isinstance(node.func, ast.Attribute):
+        receiver = m.evaluate(node.func.value)
+        if receiver.ref is None:
+            args, keywords = _arguments(m, node)
+            _string_references(m, node, place)
+            return call_method(m, receiver, node.func.attr, args, keywords, place)
+        callee = attribute(m, receiver, node.func.attr, place)
+    else:
+        callee = _callee(m, node.func, place)
+    args, keywords = _arguments(m, node)
+    if callee.ref in ("builtins.eval", "builtins.exec"):
+        return _run_text(m, callee.ref, node, place)
+    return call_value(m, callee, args, keywords, place)
+
+
+def _callee(m: Machine, node: ast.expr, place: Place) -> Val:
+    if isinstance(node, ast.Name):
+        return m.read(node.id, place, calling=True)
+    return m.evaluate(node)
+
+
+def _arguments(m: Machine, node: ast.Call) -> tuple[list[Val], dict[str | None, Val]]:
+    args = [m.evaluate(a) for a in node.args]
+    keywords: dict[str | None, Val] = {}
+    for keyword in node.keywords:
+        val = m.evaluate(keyword.value)
+        keywords[keyword.arg] = val if keyword.arg is not None else Val(objs=m.heap.elements(val.objs))
+    return args, keywords
+
+
+def call_value(m: Machine, callee: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """Call a value."""
+    if callee.defs:
+        return join([_call_def(m, made, args, keywords, place) for made in callee.defs])
+    if callee.ref is not None:
+        return _call_library(m, callee.ref, args, keywords, place)
+    if callee.cls is not None or callee.objs:
+        return call_method(m, callee, "__call__", args, keywords, place)
+    return unknown_call(m, callee, args, keywords, place)
+
+
+def _call_def(m: Machine, made: Def, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if isinstance(made.node, ast.ClassDef):
+        return instantiate(m, made, args, keywords, place)
+    if made.decorated:
+        m.shared.mention(m, Val(defs=(made,)), place)
+        called = call_function(m, made, args, keywords, place)
+        return join([called, m.unknown(called.objs)])
+    return call_function(m, made, args, keywords, place)
+
+
+def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """A new instance of a class of the notebook."""
+    instance = Val(frozenset([m.heap.new(f"notebook.{made.name}", opaque=True)]), cls=made)
+    m.shared.mention(m, Val(defs=(made,)), place)
+    init = made.method("__init__") or made.method("__new__")
+    if init is not None:
+        call_function(m, init, [instance, *args], keywords, place)
+    else:
+        for val in [*args, *keywords.values()]:
+            for index in instance.objs:
+                for part in val.objs:
+                    m.heap.hold(index, part)
+    return instance
+
+
+def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    special = _SPECIAL.get(ref)
+    if special is not None:
+        return special(m, args, keywords, place)
+    unbound = _unbound_method(m, ref, args, keywords, place)
+    if unbound is not None:
+        return unbound
+    effect = m.tables.function(ref)
+    if effect is None:
+        result = unknown_call(m, Val(), args, keywords, place)
+        last = ref.rpartition(".")[2]
+        return Val(result.objs, ref if last[:1].isupper() else None)
+    return apply_effect(m, effect, Val(), args, keywords, place)
+
+
+def _unbound_method(m: Machine, ref: str, args: list[Val], keywords: Keywords, place: Place) -> Val | None:
+    """`list.reverse(x)` is `x.reverse()`."""
+    owner, _, name = ref.rpartition(".")
+    if args and (owner.startswith("builtins.") or owner.rpartition(".")[2][:1].isupper()):
+        known = m.tables.method(owner, name)
+        if known is not None:
+            return apply_effect(m, known, args[0], args[1:], keywords, place)
+    return None
+
+
+def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """Call a method of a value."""
+    if receiver.cls is not None:
+        own = receiver.cls.method(name)
+        if own is not None:
+            return _own_method(m, own, receiver, args, keywords, place)
+    if receiver.defs and isinstance(receiver.defs[0].node, ast.ClassDef):
+        own = receiver.defs[0].method(name)
+        if own is not None:
+            return call_function(m, own, args if _is_static(own) else [receiver, *args], keywords, place)
+    text = _text_method(receiver, name, args)
+    if text is not None:
+        return text
+    type_name = receiver.type or _library_base(receiver.cls)
+    effect = m.tables.method(type_name, name) if type_name else None
+    if effect is None and type_name not in IMMUTABLE:
+        effect = m.tables.method(None, name)
+    if effect is not None:
+        return apply_effect(m, effect, receiver, args, keywords, place)
+    if type_name in IMMUTABLE:
+        return m.fresh(None)
+    return unknown_call(m, receiver, args, keywords, place)
+
+
+def _own_method(m: Machine, own: Def, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    first = [] if _is_static(own) else [receiver]
+    return call_function(m, own, [*first, *args], keywords, place)
+
+
+def _is_static(made: Def) -> bool:
+    decorators = getattr(made.node, "decorator_list", [])
+    return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in decorators)
+
+
+def _library_base(cls: Def | None) -> str | None:
+    if cls is None:
+        return None
+    return next(iter(cls.library_bases), None) or next(filter(None, map(_library_base, cls.bases)), None)
+
+
+_TEXT_METHODS = {"lower": str.lower, "upper": str.upper, "strip": str.strip, "title": str.title}
+
+
+def _text_method(receiver: Val, name: str, args: list[Val]) -> Val | None:
+    """Texts and paths that stay known."""
+    if not receiver.is_const or not isinstance(receiver.const, str):
+        return None
+    if receiver.type == "pathlib.Path":
+        return _path_method(receiver, name, args)
+    if name in _TEXT_METHODS and not args and not isinstance(receiver.const, Template):
+        return Val(type="builtins.str", const=_TEXT_METHODS[name](receiver.const))
+    return None
+
+
+def _path_method(receiver: Val, name: str, args: list[Val]) -> Val | None:
+    if name in ("resolve", "absolute", "expanduser", "as_posix"):
+        return Val(type="builtins.str" if name == "as_posix" else "pathlib.Path", const=receiver.const)
+    if name == "joinpath" and all(isinstance(a.const, str) for a in args):
+        return Val(type="pathlib.Path", const=path_joined([receiver.const, *(a.const for a in args)]))
+    return None
+
+
+# --- attributes ---------------------------------------------------------------------------------------------------
+def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
+    """The value of `base.name`."""
+    if base.ref is not None:
+        return _library_attribute(m, f"{base.ref}.{name}", place)
+    if base.cls is not None and (own := base.cls.method(name)) is not None:
+        return _bound_method(m, base, own, place)
+    if base.type == "pathlib.Path" and base.is_const and name == "parent":
+        return Val(type="pathlib.Path", const=base.const.rpartition("/")[0] or ".")
+    known = m.tables.attribute(base.type, name)
+    if known is None and base.type is not None and base.type not in IMMUTABLE:
+        known = m.tables.attribute(None, name)
+    if known is not None:
+        return apply_effect(m, known, base, [], {}, place)
+    if base.type in IMMUTABLE:
+        return Val()
+    if base.defs:
+        return Val()
+    return inside(m, base)
+
+
+def _bound_method(m: Machine, base: Val, own: Def, place: Place) -> Val:
+    if _is_property(own):
+        return call_function(m, own, [base], {}, place)
+    return Val(objs=base.objs)
+
+
+def _is_property(made: Def) -> bool:
+    names = [d.id if isinstance(d, ast.Name) else getattr(d, "attr", "") for d in getattr(made.node, "decorator_list", [])]
+    return any("property" in n for n in names)
+
+
+def _library_attribute(m: Machine, ref: str, place: Place) -> Val:
+    if ref.startswith("os.environ"):
+        return Val(ref=ref)
+    effect = m.tables.attribute("modules", ref)
+    if effect is not None:
+        return apply_effect(m, effect, Val(), [], {}, place)
+    m.channel("module:" + ref.partition(".")[0], "use", place)
+    return Val(ref=ref)
+
+
+# --- functions with a meaning of their own ------------------------------------------------------------------------
+def _iterated(type_name: str) -> Special:
+    def build(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+        if "key" in keywords:
+            _called_on(m, keywords["key"], [elements(m, a) for a in args], place)
+        parts = frozenset().union(*(elements(m, a).objs for a in args)) if args else frozenset()
+        parts = parts.union(*(v.objs for k, v in keywords.items() if k != "key"))
+        return m.fresh(type_name, parts)
+
+    return build
+
+
+def _zip(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    items = tuple(elements(m, a) for a in args)
+    return _of_tuples(m, items)
+
+
+def _enumerate(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    return _of_tuples(m, (typed("builtins.int"), *(elements(m, a) for a in args[:1])))
+
+
+def _of_tuples(m: Machine, items: tuple[Val, ...]) -> Val:
+    parts = frozenset().union(*(i.objs for i in items)) if items else frozenset()
+    row = m.fresh("builtins.tuple", parts)
+    return Val(frozenset([m.heap.new("builtins.iterator", row.objs)]), "builtins.iterator")
+
+
+def _called_on(m: Machine, function: Val, args: list[Val], place: Place) -> Val:
+    m.maybe += 1
+    result = call_value(m, function, args, {}, place)
+    m.maybe -= 1
+    return result
+
+
+def _map(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if not args:
+        return m.unknown()
+    result = _called_on(m, args[0], [elements(m, a) for a in args[1:]], place)
+    return m.fresh("builtins.iterator", result.objs)
+
+
+def _filter(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    items = [elements(m, a) for a in args[1:]]
+    if args and args[0].const is not None:
+        _called_on(m, args[0], items, place)
+    return m.fresh("builtins.iterator", join(items).objs if items else ())
+
+
+def _choose(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """min, max, next, reduce-like: one of the elements or of the arguments."""
+    if "key" in keywords:
+        _called_on(m, keywords["key"], [elements(m, a) for a in args], place)
+    several = [*args] if len(args) > 1 else [elements(m, a) for a in args]
+    several += [v for k, v in keywords.items() if k == "default"]
+    return join(several) if several else m.unknown()
+
+
+def _next(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if args:
+        m.mutate(args[0].objs, place)
+    return join([elements(m, a) if i == 0 else a for i, a in enumerate(args)])
+
+
+def _getattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if len(args) >= 2 and isinstance(args[1].const, str):
+        found = attribute(m, args[0], args[1].const, place)
+        return join([found, *args[2:]])
+    return m.unknown(frozenset().union(*(a.objs for a in args)))
+
+
+def _setattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if args:
+        if args[0].ref is not None:
+            m.channel("module:" + args[0].ref.partition(".")[0], "set", place)
+        m.mutate(args[0].objs, place)
+        for index in args[0].objs:
+            for val in args[1:]:
+                for part in val.objs:
+                    m.heap.hold(index, part)
+    return Val(type="builtins.NoneType", const=None)
+
+
+def _open(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    mode = keywords.get("mode") or (args[1] if len(args) > 1 else None)
+    text = mode.const if mode is not None and isinstance(mode.const, str) else "r" if mode is None else "r+"
+    path = args[0] if args else keywords.get("file", Val())
+    if "w" in text or "x" in text or "a" in text or "+" in text:
+        if "a" in text or "+" in text:
+            m.file("read", path, place)
+        m.file("write", path, place)
+    else:
+        m.file("read", path, place)
+    made = m.fresh("builtins.file")
+    m.shared.unstorable.update(made.objs)
+    return made
+
+
+def _join_paths(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if all(isinstance(a.const, str) for a in args):
+        return Val(type="builtins.str", const=path_joined([a.const for a in args]))
+    return typed("builtins.str")
+
+
+def _path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if all(isinstance(a.const, str) for a in args):
+        return Val(type="pathlib.Path", const=path_joined([a.const for a in args]) or ".")
+    return Val(type="pathlib.Path")
+
+
+def _str(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if args and isinstance(args[0].const, str):
+        return Val(type="builtins.str", const=args[0].const)
+    return typed("builtins.str")
+
+
+def _super(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    own = m.class_of_self
+    first = next(iter(m.frame.env.values()), None)
+    objs = first.val.objs if first is not None else frozenset()
+    base = own.bases[0] if own is not None and own.bases else None
+    return Val(objs, _library_base(own), cls=base)
+
+
+def _namespace(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if args:
+        return Val(objs=m.heap.elements(args[0].objs))
+    m.say("dynamic-code", "`globals()`, `locals()` or `vars()` gives all names at once; which are used is unknown", place)
+    return m.unknown()
+
+
+def _import_module(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if args and isinstance(args[0].const, str):
+        return Val(ref=args[0].const)
+    m.say("dynamic-code", "a module whose name is made at run time is imported", place)
+    return m.unknown()
+
+
+def _type(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    if len(args) == 1 and args[0].cls is not None:
+        return Val(defs=(args[0].cls,))
+    return Val() if len(args) == 1 else m.unknown()
+
+
+def _history(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    m.say("ipython-api", "`get_ipython()` exists only in a notebook", place, "get_ipython")
+    return m.unknown()
+
+
+_SPECIAL: dict[str, Special] = {
+    "builtins.zip": _zip,
+    "builtins.enumerate": _enumerate,
+    "builtins.map": _map,
+    "builtins.filter": _filter,
+    "builtins.list": _iterated("builtins.list"),
+    "builtins.tuple": _iterated("builtins.tuple"),
+    "builtins.set": _iterated("builtins.set"),
+    "builtins.frozenset": _iterated("builtins.frozenset"),
+    "builtins.dict": _iterated("builtins.dict"),
+    "builtins.sorted": _iterated("builtins.list"),
+    "builtins.reversed": _iterated("builtins.iterator"),
+    "builtins.iter": _iterated("builtins.iterator"),
+    "builtins.min": _choose,
+    "builtins.max": _choose,
+    "builtins.next": _next,
+    "builtins.getattr": _getattr,
+    "builtins.setattr": _setattr,
+    "builtins.delattr": _setattr,
+    "builtins.open": _open,
+    "builtins.str": _str,
+    "builtins.super": _super,
+    "builtins.globals": _namespace,
+    "builtins.locals": _namespace,
+    "builtins.vars": _namespace,
+    "builtins.type": _type,
+    "builtins.__import__": _import_module,
+    "importlib.import_module": _import_module,
+    "os.path.join": _join_paths,
+    "pathlib.Path": _path,
+    "pathlib.PurePath": _path,
+    "IPython.get_ipython": _history,
+}
+
+
+# --- code and names in strings --------------------------------------------------------------------------------------
+def _run_text(m: Machine, ref: str, node: ast.Call, place: Place) -> Val:
+    text = node.args[0].value if len(node.args) == 1 and isinstance(node.args[0], ast.Constant) else None
+    if not isinstance(text, str):
+        m.say("dynamic-code", f"`{ref[9:]}` runs code that is not written in the notebook", place)
+        return m.unknown()
+    m.record.dynamic.add(ref[9:])
+    try:
+        tree = ast.parse(text.strip(), mode="eval" if ref == "builtins.eval" else "exec")
+    except SyntaxError:
+        m.say("dynamic-code", f"`{ref[9:]}` is given text that is not Python", place)
+        return m.unknown()
+    lines, m.lines = m.lines, ()
+    try:
+        if isinstance(tree, ast.Expression):
+            return m.evaluate(tree.body)
+        m.execute(tree.body)
+    finally:
+        m.lines = lines
+    return Val(type="builtins.NoneType", const=None)
+
+
+def _string_references(m: Machine, node: ast.Call, place: Place) -> None:
+    """`df.query("a > @threshold")` reads `threshold`."""
+    assert isinstance(node.func, ast.Attribute)
+    if node.func.attr not in ("query", "eval"):
+        return
+    for arg in [*node.args, *(k.value for k in node.keywords)]:
+        for part in ast.walk(arg):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                _read_references(m, part.value, place)
+
+
+def _read_references(m: Machine, text: str, place: Place) -> None:
+    for piece in text.split("@")[1:]:
+        name = ""
+        for letter in piece:
+            if not (name + letter).isidentifier():
+                break
+            name += letter
+        if name:
+            m.record.strings.add(name)
+            m.read(name, place)

@@ -1,0 +1,245 @@
+"""What a call does to its receiver and arguments: by a row of an effect table, or, without one, the worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.scopes import arguments
+from nb2pipe.dataflow.summaries import call_function
+from nb2pipe.dataflow.tables import SELF, Effect
+from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, join, typed
+
+Keywords = Mapping[str | None, Val]
+
+
+def elements(m: Machine, val: Val) -> Val:
+    """What iterating over a value gives."""
+    if val.items is not None:
+        return join(val.items)
+    if val.type in IMMUTABLE:
+        return typed("builtins.int") if val.type == "builtins.range" else Val()
+    known = m.tables.method(val.type, "__iter__") if val.type else None
+    if known is not None:
+        return apply_effect(m, known, val, [], {}, m.place)
+    return inside(m, val)
+
+
+def inside(m: Machine, val: Val) -> Val:
+    """What an item or attribute may be when no row says more: a part, or something that shares the value's memory."""
+    parts = m.heap.elements(val.objs)
+    if val.type is None or val.type.startswith("builtins.") or not val.objs:
+        return Val(objs=parts)
+    return Val(objs=parts | {_sharing(m, None, val.objs)})
+
+
+def _sharing(m: Machine, type_name: str | None, bases: frozenset[int]) -> int:
+    """A fresh object that shares memory with `bases`, and so does whatever it holds."""
+    made = m.heap.new(type_name, opaque=True)
+    m.heap.objs[made].element = made
+    for base in bases:
+        m.heap.view(made, base)
+    return made
+
+
+def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """Do what a table's row says; the value of the call."""
+    if effect.cases:
+        effect = effect.given(args[0].type if args else None)
+    if effect.unknown:
+        return unknown_call(m, receiver, args, keywords, place)
+    _mutations(m, effect, receiver, args, keywords, place)
+    _channels(m, effect, keywords, place)
+    _files(m, effect, receiver, args, keywords, place)
+    everything = [receiver, *args, *keywords.values()]
+    results = call_back(m, everything, place)
+    if effect.keeps or _holds_some(m, receiver, effect.keeps_with):
+        _keep(m, receiver, [*args, *keywords.values()])
+    return _value(m, effect, receiver, args, keywords, results)
+
+
+def _at(place: int | str, receiver: Val, args: list[Val], keywords: Keywords) -> Val | None:
+    if place == SELF:
+        return receiver
+    if isinstance(place, str):
+        return keywords.get(place)
+    if place < len(args):
+        return args[place]
+    return join(list(keywords.values())) if keywords else None
+
+
+def _mutations(
+    m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place
+) -> None:
+    for where in effect.mutates:
+        val = _at(where, receiver, args, keywords)
+        if val is not None:
+            m.mutate(val.objs, place)
+    if effect.mutates_parts:
+        held = m.heap.reach(receiver.objs)
+        m.mutate([o for o in held if not (m.heap.objs[o].type or "").startswith(_DATA)], place)
+    if effect.inplace and "inplace" in keywords and keywords["inplace"].const is not False:
+        m.mutate(receiver.objs, place)
+    if effect.inplace and _uncopied(keywords) and args:
+        m.mutate(args[0].objs, place)
+    if "out" in keywords and keywords["out"].objs:
+        m.mutate(keywords["out"].objs, place)
+
+
+_DATA = ("builtins.", "pandas.", "numpy.ndarray", "function")
+"""Types that a model may hold but does not change when it is trained."""
+
+
+def _channels(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> None:
+    for generator in effect.seeds:
+        m.channel("random:" + generator, "seed", place)
+    for generator, unless in effect.draws:
+        given = keywords.get(unless) if unless else None
+        if given is None or given.const is None:
+            m.channel("random:" + generator, "draw", place)
+        else:
+            m.mutate(given.objs, place)
+    for channel in effect.sets:
+        m.channel(channel, "set", place)
+    for channel in effect.uses:
+        m.channel(channel, "use", place)
+    if effect.external:
+        m.channel("external", "set", place)
+
+
+def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
+    for use, places in (("read", effect.reads), ("write", effect.writes)):
+        named = {k: v for k, v in keywords.items() if k in places} if any(isinstance(p, str) for p in places) else keywords
+        found = [v for where in places if (v := _at(where, receiver, args, named)) is not None]
+        if found and not _in_memory(found[0]):
+            m.file("read" if use == "read" else "write", found[0], place)
+
+
+def _in_memory(val: Val) -> bool:
+    """Whether a path argument is not a path but a value: a buffer, an open file (noted when opened), None."""
+    return val.type in ("io.StringIO", "io.BytesIO", "builtins.file", "builtins.NoneType")
+
+
+def _holds_some(m: Machine, holder: Val, prefixes: tuple[str, ...]) -> bool:
+    if not prefixes:
+        return False
+    types = [m.heap.objs[o].type for o in m.heap.reach(holder.objs)]
+    return any(t is None or t.startswith(prefixes) for t in types)
+
+
+def _keep(m: Machine, holder: Val, kept: list[Val]) -> None:
+    for index in holder.objs:
+        for val in kept:
+            for part in val.objs:
+                m.heap.hold(index, part)
+
+
+def _value(
+    m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, results: list[Val]
+) -> Val:
+    if effect.splits:
+        return _split(m, args)
+    everything = [receiver, *args, *keywords.values()]
+    if effect.scalar or (effect.elementwise and not any(v.objs for v in everything)):
+        return Val()
+    found: list[Val] = []
+    if effect.returns_self:
+        found.append(receiver)
+    found += [v for n in effect.returns_args if (v := _at(n, receiver, args, keywords)) is not None]
+    if effect.part:
+        found.append(Val(objs=m.heap.elements(receiver.objs)))
+    if found and effect.view is None and effect.returns is None:
+        return join(found)
+    held = frozenset().union(*(v.objs for v in [*args, *keywords.values()])) if effect.holds else frozenset()
+    held |= frozenset().union(*(r.objs for r in results)) if results else frozenset()
+    if effect.gathers:
+        gathered = m.heap.elements(receiver.objs)
+        held |= m.fresh("builtins.tuple", gathered).objs if effect.rows else gathered
+    for where, depth in effect.copies:
+        held |= _copied(m, _at(where, receiver, args, keywords), depth)
+    return join([*found, _fresh(m, effect, receiver, args, keywords, held)])
+
+
+def _copied(m: Machine, source: Val | None, depth: int) -> frozenset[int]:
+    objs = source.objs if source is not None else frozenset()
+    for _ in range(depth):
+        objs = m.heap.elements(objs)
+    return objs
+
+
+def _fresh(
+    m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, held: frozenset[int]
+) -> Val:
+    type_name = _fresh_type(effect, receiver, args, keywords)
+    if type_name in IMMUTABLE:
+        return typed(str(type_name))
+    base = _at(effect.view, receiver, args, keywords) if effect.view is not None else None
+    bases = base.objs if base is not None else frozenset()
+    if _uncopied(keywords):
+        bases = bases.union(receiver.objs, *(a.objs for a in args))
+    if effect.each is not None and effect.each not in IMMUTABLE:
+        held |= {_sharing(m, effect.each, bases)}
+    made = _sharing(m, type_name, bases) if bases else m.heap.new(type_name, opaque=type_name is None)
+    for part in held:
+        m.heap.hold(made, part)
+    if effect.unstorable:
+        m.shared.unstorable.add(made)
+    return Val(objs=frozenset([made]), type=type_name)
+
+
+def _uncopied(keywords: Keywords) -> bool:
+    return "copy" in keywords and keywords["copy"].const is not True
+
+
+def _fresh_type(effect: Effect, receiver: Val, args: list[Val], keywords: Keywords) -> str | None:
+    if effect.elementwise:
+        return next((a.type for a in [receiver, *args] if a.type in ARRAYS), None)
+    if effect.like is not None:
+        like = _at(effect.like, receiver, args, keywords)
+        return like.type if like is not None else None
+    if effect.makes and effect.returns and _uncopied(keywords):
+        root, _, rest = effect.returns.partition(".")
+        return f"{root}.uncopied.{rest}"
+    return effect.returns
+
+
+def _split(m: Machine, args: list[Val]) -> Val:
+    """train_test_split: two fresh parts of every argument, of its type."""
+    items = tuple(m.fresh(a.type) for a in args for _ in range(2))
+    parts = frozenset().union(*(i.objs for i in items)) if items else frozenset()
+    return Val(frozenset([m.heap.new("builtins.list", parts)]), "builtins.list", items=items)
+
+
+def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
+    """Functions of the notebook among the arguments may be called with whatever the other arguments hold."""
+    functions = [d for v in values for d in v.defs if not hasattr(d.node, "bases")]
+    if not functions:
+        return []
+    others = frozenset().union(*(v.objs for v in values if not v.defs))
+    given = Val(objs=others | m.heap.elements(others))
+    results = []
+    for made in functions:
+        names = arguments(made.node.args)  # type: ignore[union-attr]
+        m.maybe += 1
+        results.append(call_function(m, made, [given] * len(names), {}, place))
+        m.maybe -= 1
+    return results
+
+
+def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """A call of which nothing is known: it may change, keep and return everything that it is given."""
+    m.record.unknown_calls.append(place)
+    values = [callee, *args, *keywords.values()]
+    results = call_back(m, values, place)
+    given = frozenset().union(*(v.objs for v in values))
+    m.mutate(given, place, deep=True)
+    made = m.unknown(given.union(*(r.objs for r in results)))
+    for index in callee.objs:
+        for part in given:
+            m.heap.hold(index, part)
+    changeable = [v for v in values if v.objs]
+    for one in changeable:
+        for other in changeable:
+            if one is not other and one is not callee:
+                _keep(m, one, [other])
+    return made

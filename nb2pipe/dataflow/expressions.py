@@ -1,0 +1,286 @@
+"""Abstract evaluation of expressions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from nb2pipe.dataflow.assignment import assign_target, global_name
+from nb2pipe.dataflow.calls import attribute, call
+from nb2pipe.dataflow.effects import apply_effect, elements, inside
+from nb2pipe.dataflow.machine import Machine
+from nb2pipe.dataflow.paths import concatenated, path_joined
+from nb2pipe.dataflow.scopes import COMPREHENSIONS
+from nb2pipe.dataflow.summaries import define_function
+from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, constant, join, typed
+
+Evaluator = Callable[[Machine, Any], Val]
+
+
+def evaluate(m: Machine, node: ast.expr) -> Val:
+    """The abstract value of an expression; its effects are noted in the machine's record."""
+    return _EVALUATORS[type(node)](m, node)
+
+
+def _constant(m: Machine, node: ast.Constant) -> Val:
+    return constant(node.value)
+
+
+def _name(m: Machine, node: ast.Name) -> Val:
+    return m.read(node.id, m.at(node))
+
+
+def _attribute(m: Machine, node: ast.Attribute) -> Val:
+    return attribute(m, m.evaluate(node.value), node.attr, m.at(node))
+
+
+def _subscript(m: Machine, node: ast.Subscript) -> Val:
+    named = global_name(m, node)
+    if named is not None:
+        return m.read(named, m.at(node))
+    base = m.evaluate(node.value)
+    index = m.evaluate(node.slice)
+    return subscript(m, base, index, m.at(node))
+
+
+def subscript(m: Machine, base: Val, index: Val, place: Any) -> Val:
+    """The value of `base[index]`."""
+    if base.items is not None and isinstance(index.const, int) and -len(base.items) <= index.const < len(base.items):
+        return base.items[index.const]
+    if base.ref == "os.environ":
+        m.channel("environment", "use", place)
+        return typed("builtins.str")
+    if base.type in IMMUTABLE or base.ref is not None:
+        return Val(type=base.type if base.type in ("builtins.str", "builtins.bytes") else None, ref=None)
+    known = m.tables.method(base.type, "__getitem__") if base.type else None
+    if known is not None:
+        return apply_effect(m, known, base, [index], {}, place)
+    return inside(m, base)
+
+
+def _display(type_name: str) -> Evaluator:
+    def build(m: Machine, node: Any) -> Val:
+        items = [m.evaluate(e) for e in node.elts]
+        starred = any(isinstance(e, ast.Starred) for e in node.elts)
+        parts = frozenset().union(*(i.objs for i in items)) if items else frozenset()
+        kept = None if starred else tuple(items)
+        if type_name == "builtins.tuple" and not parts:
+            return Val(type=type_name, items=kept)
+        return Val(objs=frozenset([m.heap.new(type_name, parts)]), type=type_name, items=kept)
+
+    return build
+
+
+def _starred(m: Machine, node: ast.Starred) -> Val:
+    return elements(m, m.evaluate(node.value))
+
+
+def _dict(m: Machine, node: ast.Dict) -> Val:
+    parts: set[int] = set()
+    for key, value in zip(node.keys, node.values, strict=True):
+        if key is None:
+            parts |= m.heap.elements(m.evaluate(value).objs)
+        else:
+            parts |= m.evaluate(key).objs | m.evaluate(value).objs
+    return m.fresh("builtins.dict", parts)
+
+
+_NUMBERS = ("builtins.int", "builtins.float", "builtins.bool", "builtins.complex")
+
+
+def _binop(m: Machine, node: ast.BinOp) -> Val:
+    return binary(m, node.op, m.evaluate(node.left), m.evaluate(node.right))
+
+
+def binary(m: Machine, op: ast.operator, left: Val, right: Val) -> Val:
+    """The value of `left op right`."""
+    if left.is_const and right.is_const:
+        return _folded(op, left, right)
+    if left.type in _NUMBERS and right.type in _NUMBERS:
+        floats = isinstance(op, ast.Div) or "builtins.float" in (left.type, right.type)
+        return typed("builtins.float" if floats else "builtins.int")
+    if left.type == "builtins.str":
+        return typed("builtins.str")
+    for side in (left, right):
+        if side.type in ARRAYS:
+            return m.fresh(side.type)
+    if not left.objs and not right.objs:
+        return Val()
+    parts = m.heap.elements(left.objs | right.objs)
+    same = left.type if left.type == right.type else None
+    return m.fresh(same, parts)
+
+
+def _folded(op: ast.operator, left: Val, right: Val) -> Val:
+    a, b = left.const, right.const
+    if isinstance(a, str) and isinstance(b, str):
+        if isinstance(op, ast.Add):
+            return Val(type="builtins.str", const=concatenated(a, b))
+        if isinstance(op, ast.Div) and left.type == "pathlib.Path":
+            return Val(type="pathlib.Path", const=path_joined([a, b]))
+    if isinstance(a, str):
+        return typed("builtins.str")
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        floats = isinstance(op, ast.Div) or isinstance(a, float) or isinstance(b, float)
+        return typed("builtins.float" if floats else "builtins.int")
+    return Val(type=left.type)
+
+
+def _unary(m: Machine, node: ast.UnaryOp) -> Val:
+    val = m.evaluate(node.operand)
+    if isinstance(node.op, ast.Not):
+        return typed("builtins.bool")
+    if val.is_const and isinstance(val.const, (int, float)):
+        return constant(-val.const) if isinstance(node.op, ast.USub) else typed(val.type or "builtins.int")
+    return m.fresh(val.type) if val.objs else Val(type=val.type)
+
+
+def _boolop(m: Machine, node: ast.BoolOp) -> Val:
+    return join([m.evaluate(v) for v in node.values])
+
+
+def _compare(m: Machine, node: ast.Compare) -> Val:
+    sides = [m.evaluate(v) for v in [node.left, *node.comparators]]
+    if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
+        for side in sides:
+            m.record.compared |= side.objs
+    for side in sides:
+        if side.type in ARRAYS:
+            return m.fresh(side.type)
+    if all(s.type in IMMUTABLE or not s.objs for s in sides) or all(
+        isinstance(op, (ast.Is, ast.IsNot, ast.In, ast.NotIn)) for op in node.ops
+    ):
+        return typed("builtins.bool")
+    return m.fresh(None)
+
+
+def _conditional(m: Machine, node: ast.IfExp) -> Val:
+    m.evaluate(node.test)
+    with _perhaps(m):
+        return join([m.evaluate(node.body), m.evaluate(node.orelse)])
+
+
+class _perhaps:  # noqa: N801 - reads as a word at its use
+    """Code inside may not run: a name missing there is no certain error."""
+
+    def __init__(self, m: Machine) -> None:
+        self.m = m
+
+    def __enter__(self) -> None:
+        self.m.maybe += 1
+
+    def __exit__(self, *exc: object) -> None:
+        self.m.maybe -= 1
+
+
+def _lambda(m: Machine, node: ast.Lambda) -> Val:
+    val = define_function(m, node, "<lambda>")
+    m.shared.mention(m, val, m.at(node))
+    return val
+
+
+def _joined_str(m: Machine, node: ast.JoinedStr) -> Val:
+    parts = [m.evaluate(v) for v in node.values]
+    texts = [p.const for p in parts]
+    if all(isinstance(t, str) for t in texts):
+        return Val(type="builtins.str", const=concatenated(*texts))
+    return typed("builtins.str")
+
+
+def _formatted(m: Machine, node: ast.FormattedValue) -> Val:
+    val = m.evaluate(node.value)
+    if node.format_spec is not None:
+        m.evaluate(node.format_spec)
+    elif node.conversion == -1 and val.is_const and isinstance(val.const, (str, int)):
+        return Val(type="builtins.str", const=val.const if isinstance(val.const, str) else str(val.const))
+    return typed("builtins.str")
+
+
+def _comprehension(m: Machine, node: Any) -> Val:
+    first, *rest = node.generators
+    source = elements(m, m.evaluate(first.iter))
+    with m.frame.layer(comprehension=True), _perhaps(m):
+        m.shared.comprehensions += 1
+        assign_target(m, first.target, source)
+        for test in first.ifs:
+            m.evaluate(test)
+        for generator in rest:
+            assign_target(m, generator.target, elements(m, m.evaluate(generator.iter)))
+            for test in generator.ifs:
+                m.evaluate(test)
+        values = [m.evaluate(e) for e in _results(node)]
+        m.shared.comprehensions -= 1
+    parts = frozenset().union(*(v.objs for v in values))
+    return m.fresh(_COMPREHENSION_TYPES[type(node)], parts)
+
+
+_COMPREHENSION_TYPES = {
+    ast.ListComp: "builtins.list",
+    ast.SetComp: "builtins.set",
+    ast.DictComp: "builtins.dict",
+    ast.GeneratorExp: "builtins.generator",
+}
+
+
+def _results(node: Any) -> list[ast.expr]:
+    return [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+
+
+def _walrus(m: Machine, node: ast.NamedExpr) -> Val:
+    val = m.evaluate(node.value)
+    m.assign(node.target.id, val, m.at(node), leak=True)
+    return val
+
+
+def _await(m: Machine, node: ast.Await) -> Val:
+    return m.evaluate(node.value)
+
+
+def _yield(m: Machine, node: ast.Yield | ast.YieldFrom) -> Val:
+    if node.value is not None:
+        m.frame.returns.append(m.evaluate(node.value))
+    return m.unknown()
+
+
+def _slice(m: Machine, node: ast.Slice) -> Val:
+    for part in (node.lower, node.upper, node.step):
+        if part is not None:
+            m.evaluate(part)
+    return typed("builtins.slice")
+
+
+def _template(m: Machine, node: ast.AST) -> Val:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            m.evaluate(child)
+    return m.unknown()
+
+
+_EVALUATORS: dict[type, Evaluator] = {
+    ast.Constant: _constant,
+    ast.Name: _name,
+    ast.Attribute: _attribute,
+    ast.Subscript: _subscript,
+    ast.Call: call,
+    ast.List: _display("builtins.list"),
+    ast.Tuple: _display("builtins.tuple"),
+    ast.Set: _display("builtins.set"),
+    ast.Dict: _dict,
+    ast.Starred: _starred,
+    ast.BinOp: _binop,
+    ast.UnaryOp: _unary,
+    ast.BoolOp: _boolop,
+    ast.Compare: _compare,
+    ast.IfExp: _conditional,
+    ast.Lambda: _lambda,
+    ast.JoinedStr: _joined_str,
+    ast.FormattedValue: _formatted,
+    ast.NamedExpr: _walrus,
+    ast.Await: _await,
+    ast.Yield: _yield,
+    ast.YieldFrom: _yield,
+    ast.Slice: _slice,
+    **dict.fromkeys(COMPREHENSIONS, _comprehension),
+}
+

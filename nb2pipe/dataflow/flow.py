@@ -1,0 +1,344 @@
+"""The analysis: a notebook's cells in, what every step takes and gives out. `analyse` is the only way in."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nb2pipe.dataflow.forward import Forward, statements_of
+from nb2pipe.dataflow.hidden import channel_findings, external_order, file_flow, setup_copies
+from nb2pipe.dataflow.kinds import kind
+from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, Place
+from nb2pipe.dataflow.model import Flow, Statement, StepFlow
+from nb2pipe.dataflow.resolve import Resolver, step_facts
+from nb2pipe.dataflow.scopes import bound_names
+from nb2pipe.dataflow.tables import Tables
+from nb2pipe.findings import Finding, finding
+from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell
+from nb2pipe.options import Options
+
+
+def analyse(
+    notebook: Notebook,
+    layout: Layout,
+    cells: Sequence[PyCell],
+    parameters: Sequence[Parameter],
+    options: Options,
+) -> Flow:
+    """Work out the dataflow of a notebook. `cells` are the code cells that parse; nothing is run."""
+    statements = statements_of(cells, layout)
+    by_cell = {c.cell.index: c for c in cells}
+    order = [s.name for s in layout.steps]
+    forward, exits = _forward(statements, by_cell, parameters, options)
+    findings: list[Finding] = []
+    if not _contiguous(statements):
+        statements, order, problems = _untangled(statements, by_cell, parameters, options, forward, order)
+        findings += problems
+        forward, exits = _forward(statements, by_cell, parameters, options)
+    owner = {number: index for (index, _), number in forward.shared.binds.items()}
+    steps = [step_facts(n, [s for s in statements if s.step == n], exits.get(n, {}), owner) for n in order]
+    steps = [s for s in steps if s.statements]
+    _classify(statements, forward)
+    resolver = Resolver(statements, steps, owner, forward.heap, _declared(statements, parameters))
+    shared = [s for s in statements if s.step is None]
+    for index, facts in enumerate(steps):
+        for setup in sorted(setup_copies(shared, facts.statements)):
+            resolver.need(index, statements[setup])
+    flows = resolver.resolve()
+    findings += [finding(c, m, cell=p.cell, line=p.line, name=n) for c, m, p, n in resolver.problems]
+    _finish(flows, statements, layout)
+    findings += _hidden(flows, statements, notebook)
+    findings += _names(statements, cells, layout)
+    findings += _stored(flows, forward)
+    findings += _shared_code(statements, resolver, flows)
+    findings += [f for s in statements for f in s.record.findings]
+    return Flow(
+        notebook,
+        layout,
+        by_cell,
+        tuple(parameters),
+        tuple(statements),
+        tuple(flows),
+        _unique(findings),
+        forward.shared.future_annotations,
+    )
+
+
+def _forward(
+    statements: Sequence[Statement], by_cell: dict[int, PyCell], parameters: Iterable[Parameter], options: Options
+) -> tuple[Forward, dict[str, dict[str, Bound]]]:
+    """Run the forward pass; what every name is when each step has ended."""
+    forward = Forward(by_cell, Tables(options.effects), parameters)
+    exits: dict[str, dict[str, Bound]] = {}
+    for index, statement in enumerate(statements):
+        statement.index = index
+        statement.writes, statement.changes, statement.deletes = {}, {}, set()
+        forward.run([statement])
+        following = next((s.step for s in statements[index + 1 :] if s.step), None) if statement.step else None
+        if statement.step is not None and following != statement.step:
+            exits[statement.step] = dict(forward.frame.env)
+    return forward, exits
+
+
+def _contiguous(statements: Sequence[Statement]) -> bool:
+    seen: list[str] = []
+    for statement in statements:
+        if statement.step is not None and (not seen or seen[-1] != statement.step):
+            if statement.step in seen:
+                return False
+            seen.append(statement.step)
+    return True
+
+
+def _untangled(
+    statements: list[Statement],
+    by_cell: dict[int, PyCell],
+    parameters: Sequence[Parameter],
+    options: Options,
+    forward: Forward,
+    order: list[str],
+) -> tuple[list[Statement], list[str], list[Finding]]:
+    """Bring the cells of each step together, if every read then sees the same versions as in the notebook."""
+    before = _seen(statements, forward)
+    keys = {id(s): i for i, s in enumerate(statements)}
+    order, problem = _step_order(statements, forward, order)
+    position = {name: i for i, name in enumerate(order)}
+    moved = sorted(statements, key=lambda s: (position[s.step] if s.step else -1, keys[id(s)]))
+    moved = _with_shared_in_place(statements, moved)
+    if problem is None:
+        again, _ = _forward(moved, by_cell, parameters, options)
+        problem = _first_difference(before, _seen(moved, again))
+    return moved, order, [problem] if problem is not None else []
+
+
+def _with_shared_in_place(statements: list[Statement], moved: list[Statement]) -> list[Statement]:
+    """Shared statements stay before the first statement of a step that follows them in the notebook."""
+    shared = [s for s in statements if s.step is None]
+    rank = {id(s): i for i, s in enumerate(statements)}
+    result: list[Statement] = []
+    for statement in (s for s in moved if s.step is not None):
+        while shared and rank[id(shared[0])] < rank[id(statement)]:
+            result.append(shared.pop(0))
+        result.append(statement)
+    return result + shared
+
+
+Version = tuple[frozenset[tuple[int, int]], tuple[tuple[int, int], ...]]
+
+
+def _seen(statements: Sequence[Statement], forward: Forward) -> dict[tuple[int, int], dict[str, Version]]:
+    """For each statement (by cell and line) the version of every name that it reads."""
+    owner = {number: index for (index, _), number in forward.shared.binds.items()}
+    place = {s.index: (s.cell, s.first) for s in statements}
+    return {
+        (s.cell, s.first): {
+            name: (frozenset(place[owner[b]] for b in binds), tuple(place[c] for c in changed))
+            for name, (binds, changed) in s.versions.items()
+        }
+        for s in statements
+    }
+
+
+def _step_order(
+    statements: Sequence[Statement], forward: Forward, order: list[str]
+) -> tuple[list[str], Finding | None]:
+    """An order of the steps in which each comes after those whose values it reads."""
+    owner = {number: index for (index, _), number in forward.shared.binds.items()}
+    needs: dict[str, set[str]] = {name: set() for name in order}
+    for statement in statements:
+        if statement.step is None:
+            continue
+        for binds, changed in statement.versions.values():
+            for index in [*(owner[b] for b in binds), *changed]:
+                source = statements[index].step
+                if source is not None and source != statement.step:
+                    needs[statement.step].add(source)
+    sorted_: list[str] = []
+    while len(sorted_) < len(order):
+        ready = [n for n in order if n not in sorted_ and needs[n] <= set(sorted_)]
+        if not ready:
+            left = [n for n in order if n not in sorted_]
+            return [*sorted_, *left], _interleaved(statements, left)
+        sorted_.append(ready[0])
+    return sorted_, None
+
+
+def _interleaved(statements: Sequence[Statement], names: list[str]) -> Finding:
+    last = [s for s in statements if s.step in names][-1]
+    message = f"steps {' and '.join(names)} depend on each other both ways: their cells are interleaved"
+    return finding("interleaved-steps", message, cell=last.cell, line=last.first)
+
+
+def _first_difference(
+    before: dict[tuple[int, int], dict[str, Version]], after: dict[tuple[int, int], dict[str, Version]]
+) -> Finding | None:
+    for (cell, line), names in before.items():
+        for name, version in names.items():
+            if after[cell, line].get(name) != version:
+                message = f"cell {cell} line {line} would read another value of {name} if its step ran in one piece"
+                return finding("interleaved-steps", message, cell=cell, line=line, name=name)
+    return None
+
+
+def _classify(statements: Sequence[Statement], forward: Forward) -> None:
+    """The kind of every statement, and what its functions read when they are called."""
+    for statement in statements:
+        statement.kind = kind(statement)
+        if statement.kind == "definition":
+            found = forward.body_facts(statement)
+            statement.frees, statement.writes_globals = found
+
+
+def _declared(statements: Sequence[Statement], parameters: Iterable[Parameter]) -> dict[str, int]:
+    """The statement that declares each parameter."""
+    declared = {(p.cell, p.name) for p in parameters}
+    return {n: s.index for s in statements for n in s.record.written if (s.cell, n) in declared}
+
+
+def _finish(flows: Sequence[StepFlow], statements: Sequence[Statement], layout: Layout) -> None:
+    """What the tags and the order of the notebook add to each step."""
+    tags = {t.name: t for t in layout.steps}
+    outside = external_order([(f.name, [statements[i] for i in f.statements]) for f in flows])
+    for flow in flows:
+        own = [statements[i] for i in flow.statements]
+        flow.cells = tags[flow.name].cells
+        flow.after = tuple(dict.fromkeys([*tags[flow.name].after, *filter(None, [outside.get(flow.name)])]))
+        repeated = [statements[i] for i in sorted({*flow.copies, *flow.setup})]
+        flow.uses_display = any("display" in s.record.reads for s in [*repeated, *own])
+        for statement in [*repeated, *own]:
+            flow.modules.update(imported_modules(statement))
+    for flow in flows:
+        flow.parameters = tuple(sorted(flow.parameters))
+
+
+def imported_modules(statement: Statement) -> dict[str, Place]:
+    """The modules that a statement imports, functions inside it included, with the place of each."""
+    found: dict[str, Place] = {}
+    for node in ast.walk(statement.node):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            place = Place(statement.cell, node.lineno, ast.unparse(node))
+            names = [a.name for a in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""] if not node.level else []
+            found.update(dict.fromkeys(filter(None, names), place))
+    return found
+
+
+def _hidden(flows: Sequence[StepFlow], statements: Sequence[Statement], notebook: Notebook) -> list[Finding]:
+    shared = [s for s in statements if s.step is None]
+    steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
+    found = channel_findings(shared, steps)
+    return found + file_flow(flows, statements, files_beside(notebook.path))
+
+
+def files_beside(notebook: str) -> Iterable[str]:
+    """The files in the notebook's folder and below (two levels), relative to it."""
+    root = Path(notebook).resolve().parent
+    patterns = ("*", "*/*", "*/*/*")
+    return [p.relative_to(root).as_posix() for pattern in patterns for p in root.glob(pattern) if p.is_file()]
+
+
+def _names(statements: Sequence[Statement], cells: Sequence[PyCell], layout: Layout) -> list[Finding]:
+    """Names that nothing binds."""
+    skipped = _skipped_names(cells, layout)
+    stars = any(s.record.stars for s in statements)
+    bound = {n: s for s in statements for n in s.writes}
+    found: list[Finding] = []
+    for statement in statements:
+        for name, (place, perhaps) in statement.record.undefined.items():
+            problem = _undefined(name, place, perhaps, skipped, stars, bound.get(name))
+            if problem is not None:
+                found.append(problem)
+    return found
+
+
+def _undefined(
+    name: str, place: Place, perhaps: bool, skipped: dict[str, int], stars: bool, later: Statement | None
+) -> Finding | None:
+    if name in IPYTHON_HISTORY or (name[:1] == "_" and name.lstrip("_i").isdigit()):
+        return finding(
+            "ipython-history", f"{place} uses `{name}`, which is a notebook's history", cell=place.cell, line=place.line, name=name
+        )
+    if name in skipped:
+        message = f"{place} needs {name}, which only the skipped cell {skipped[name]} defines"
+        return finding("skipped-definition", message, cell=place.cell, line=place.line, name=name)
+    if stars:
+        return None
+    message = f"{place} reads {name}, which no cell before it defines"
+    if later is not None:
+        message += f" (cell {later.cell} line {later.first} defines it later)"
+    severity = "warning" if perhaps else None
+    return finding("undefined-name", message, cell=place.cell, line=place.line, name=name, severity=severity)
+
+
+def _skipped_names(cells: Sequence[PyCell], layout: Layout) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for cell in cells:
+        if layout.roles[cell.cell.index] == "skip":
+            try:
+                tree = ast.parse(cell.text)
+            except (SyntaxError, ValueError):
+                continue
+            found.update({n: cell.cell.index for n in bound_names(tree)})
+    return found
+
+
+_UNSTORABLE_TYPES = {
+    "builtins.generator": "a generator",
+    "builtins.file": "an open file",
+    "builtins.iterator": "",
+}
+
+
+def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
+    """Values that cannot be stored, and names that travel together."""
+    found: list[Finding] = []
+    for flow in flows:
+        for need in flow.inputs.values():
+            val = flow.input_values[need.name]
+            reached = forward.heap.reach(val.objs)
+            bad = reached & forward.shared.unstorable
+            what = _UNSTORABLE_TYPES.get(val.type or "", "")
+            if bad or what:
+                kind = what or forward.heap.objs[min(bad)].type or "a value"
+                message = f"{need.name} ({kind}) cannot be stored, and step {flow.name} takes it from step {need.source}"
+                cell, line = _where(flow, need.name)
+                found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name))
+        for bundle in flow.bundles:
+            message = f"{', '.join(bundle)} share identity and travel together in one artifact"
+            found.append(finding("alias-across-steps", message, cell=flow.cells[-1], line=1, name=bundle[0]))
+    return found
+
+
+def _where(flow: StepFlow, name: str) -> tuple[int, int]:
+    why = flow.inputs[name].why
+    words = why.split()
+    if len(words) > 3 and words[0] == "cell" and words[1].isdigit():
+        return int(words[1]), int(words[3].rstrip(":"))
+    return flow.cells[0], 1
+
+
+def _shared_code(statements: Sequence[Statement], resolver: Resolver, flows: Sequence[StepFlow]) -> list[Finding]:
+    """Shared cells import, define, set constants and set up; what computes, reads or draws there is refused."""
+    found: list[Finding] = []
+    used = {i for f in flows for i in f.copies}
+    for statement in statements:
+        if statement.step is not None:
+            continue
+        place = Place(statement.cell, statement.first, "")
+        record = statement.record
+        if record.files or any(c.use == "draw" or c.channel == "external" for c in record.channels):
+            message = "shared code reads or writes files, draws random numbers or talks to the outside"
+            found.append(finding("shared-computes", message, cell=place.cell, line=place.line))
+        elif resolver.kinds[statement.index] == "show" and statement.index not in used:
+            message = "this shows something in the notebook only; it is in no step"
+            found.append(finding("shared-show", message, cell=place.cell, line=place.line))
+        elif record.unknown_calls and statement.index in used and resolver.kinds[statement.index] == "data":
+            message = "each step that needs this makes it anew, by a call of which nothing is known"
+            found.append(finding("shared-recomputed", message, cell=place.cell, line=place.line))
+    return found
+
+
+def _unique(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys(findings))

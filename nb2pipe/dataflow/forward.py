@@ -1,0 +1,161 @@
+"""The forward pass: every top-level statement is interpreted once, in order."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from nb2pipe.dataflow.expressions import evaluate
+from nb2pipe.dataflow.machine import Bound, Frame, Machine, Place, Record, Shared, Template
+from nb2pipe.dataflow.model import Statement
+from nb2pipe.dataflow.statements import execute
+from nb2pipe.dataflow.summaries import mention
+from nb2pipe.dataflow.tables import Tables
+from nb2pipe.dataflow.values import Heap, Val
+from nb2pipe.notebook.model import Layout, Parameter, PyCell
+
+
+def statements_of(cells: Sequence[PyCell], layout: Layout) -> list[Statement]:
+    """All top-level statements of the cells that are converted, in notebook order."""
+    found: list[Statement] = []
+    for cell in cells:
+        role = layout.roles[cell.cell.index]
+        if role in ("skip", "text"):
+            continue
+        step = layout.step_of.get(cell.cell.index)
+        for node in ast.parse(cell.text).body:
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            last = node.end_lineno or node.lineno
+            found.append(Statement(len(found), cell.cell.index, role, step, node, first, last))
+    return found
+
+
+def provided_names(imports: Iterable[str]) -> dict[str, str]:
+    """The names that import statements bind, with what they refer to.
+
+    >>> provided_names(["import os", "from google.cloud import bigquery"])
+    {'os': 'os', 'bigquery': 'google.cloud.bigquery'}
+    """
+    found: dict[str, str] = {}
+    for node in ast.parse("\n".join(imports)).body:
+        if isinstance(node, ast.Import):
+            found.update({a.asname or a.name.partition(".")[0]: a.name.partition(".")[0] for a in node.names})
+        elif isinstance(node, ast.ImportFrom):
+            found.update({a.asname or a.name: f"{node.module}.{a.name}" for a in node.names})
+    return found
+
+
+class ModuleFrame(Frame):
+    """The notebook's own namespace; knows which names hold which objects."""
+
+    private = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names_of: dict[int, set[str]] = {}
+
+    def set(self, name: str, bound: Bound, *, leak: bool = False) -> None:
+        super().set(name, bound, leak=leak)
+        for index in bound.val.objs:
+            self.names_of.setdefault(index, set()).add(name)
+
+
+class Forward:
+    """The state of the pass; `run` interprets the statements in the order given."""
+
+    def __init__(self, cells: Mapping[int, PyCell], tables: Tables, parameters: Iterable[Parameter]) -> None:
+        self.heap = Heap()
+        self.frame = ModuleFrame()
+        shared = Shared(
+            tables,
+            lambda m: partial(evaluate, m),
+            lambda m: partial(execute, m),
+            mention,
+        )
+        self.machine = Machine(tables, self.frame, self.heap, shared)
+        self.shared = shared
+        self.cells = cells
+        self.parameters = {(p.cell, p.name): p for p in parameters}
+        self.mutations: dict[str, tuple[int, ...]] = {}
+        shared.lines.update({i: c.lines for i, c in cells.items()})
+        shared.provided.update({i: provided_names(c.imports) for i, c in cells.items() if c.imports})
+
+    def run(self, statements: Iterable[Statement]) -> None:
+        """Interpret; each statement's facts are written into it."""
+        for statement in statements:
+            self._run_one(statement)
+
+    def _run_one(self, statement: Statement) -> None:
+        m = self.machine
+        m.cell, m.lines, m.bind = statement.cell, self.cells[statement.cell].lines, statement.index
+        m.place = Place(-1, 0, "")
+        self.heap.clock = statement.index
+        m.record = statement.record = Record()
+        self.frame.ended = False
+        m.execute([statement.node])
+        self._parameter_texts(statement)
+        self._note_writes(statement)
+        self._note_changes(statement)
+
+    def _parameter_texts(self, statement: Statement) -> None:
+        """A parameter's value is known only when the pipeline runs."""
+        for name in statement.record.written:
+            bound = self.frame.find(name)
+            if (statement.cell, name) in self.parameters and bound is not None:
+                val = bound.val
+                text: Any = Template("{" + name + "}") if val.type == "builtins.str" else None
+                known = Val(val.objs, val.type, const=text) if text else Val(val.objs, val.type, items=None)
+                self.frame.set(name, Bound(known, bound.binds, bound.must))
+
+    def _note_writes(self, statement: Statement) -> None:
+        for name in statement.record.written:
+            bound = self.frame.find(name)
+            if bound is None or (not bound.binds and not bound.must):
+                statement.deletes.add(name)
+                self.mutations.pop(name, None)
+                continue
+            own = self.shared.binds.get((statement.index, name), -1)
+            must = bound.must and bound.binds == frozenset([own])
+            statement.writes[name] = (own, must)
+            statement.values[name] = bound.val
+            if must:
+                self.mutations.pop(name, None)
+
+    def _note_changes(self, statement: Statement) -> None:
+        record = statement.record
+        for name, (_, binds) in record.reads.items():
+            statement.versions[name] = (binds, self.mutations.get(name, ()))
+        for name, place in record.changed_names.items():
+            statement.changes.setdefault(name, place)
+        if record.mutated:
+            first = next(iter(record.mutated.values()))
+            for index in self.heap.holding(record.mutated):
+                for name in self.frame.names_of.get(index, ()):
+                    bound = self.frame.find(name)
+                    if bound is not None and index in bound.val.objs:
+                        statement.changes.setdefault(name, record.mutated.get(index, first))
+        for name in statement.changes:
+            self.mutations[name] = (*self.mutations.get(name, ())[-50:], statement.index)
+
+    def body_facts(self, statement: Statement) -> tuple[frozenset[str], bool]:
+        """What the functions and methods that a statement defines read from outside, and whether they bind there."""
+        m = self.machine
+        m.record = Record()
+        made = [d for v in statement.values.values() for d in v.defs]
+        functions = [f for d in made for f in (d, *d.methods.values()) if not isinstance(f.node, ast.ClassDef)]
+        for one in made:
+            mention(m, Val(defs=(one,)), m.place)
+        summaries = [s for f in functions for _, s in self.shared.summaries.get(f, [])]
+        reads = frozenset(n for s in summaries for n in (*s.record.reads, *s.record.undefined))
+        return reads, any(s.writes for s in summaries)
+
+    def value(self, name: str) -> Val | None:
+        """What a name holds now."""
+        bound = self.frame.find(name)
+        return bound.val if bound is not None and (bound.binds or bound.must) else None
+
+    def snapshot(self) -> dict[str, Val]:
+        """What every name holds now."""
+        return {n: b.val for n, b in self.frame.env.items() if b.binds or b.must}

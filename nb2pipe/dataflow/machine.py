@@ -1,0 +1,296 @@
+"""The state of the abstract interpretation: names in scope, the heap, and the record of what a statement does."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nb2pipe.dataflow.tables import Tables
+from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Def, Heap, Val, constant, join
+from nb2pipe.findings import Finding, finding
+
+BUILTINS = frozenset(dir(builtins))
+IPYTHON_HISTORY = frozenset(["_", "__", "___", "_i", "_ii", "_iii", "In", "Out", "_dh", "_ih", "_oh", "_exit_code"])
+
+ChannelUse = Literal["set", "use", "seed", "draw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something happens: cell (from 0), line (from 1) and the line's text, for reasons that people read."""
+
+    cell: int
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"cell {self.cell} line {self.line}: `{self.text}`"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a name is bound to: its value, the bindings it may come from, and whether it is bound for certain."""
+
+    val: Val
+    binds: frozenset[int] = frozenset()
+    must: bool = True
+
+
+UNBOUND = Bound(NOTHING, frozenset(), must=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEvent:
+    """State of the process that is not a name: `channel` is "random:numpy", "environment", "module:math", ..."""
+
+    channel: str
+    use: ChannelUse
+    place: Place
+
+
+class Template(str):
+    """A text with `{parameter}` placeholders in it: known but for the parameters of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvent:
+    """A file read or written. `path` is None when it does not follow from literals and parameters."""
+
+    use: Literal["read", "write"]
+    path: str | None
+    place: Place
+
+
+@dataclass(slots=True)
+class Record:
+    """What a statement or a function body does beyond computing its value."""
+
+    reads: dict[str, tuple[Place, frozenset[int]]] = field(default_factory=dict)
+    written: dict[str, Place] = field(default_factory=dict)
+    mutated: dict[int, Place] = field(default_factory=dict)
+    changed_names: dict[str, Place] = field(default_factory=dict)
+    compared: set[int] = field(default_factory=set)
+    channels: list[ChannelEvent] = field(default_factory=list)
+    files: list[FileEvent] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    stars: dict[str, Place] = field(default_factory=dict)
+    strings: set[str] = field(default_factory=set)
+    dynamic: set[str] = field(default_factory=set)
+    undefined: dict[str, tuple[Place, bool]] = field(default_factory=dict)
+    class_rebinds: set[str] = field(default_factory=set)
+    builtins: set[str] = field(default_factory=set)
+    unknown_calls: list[Place] = field(default_factory=list)
+
+
+class Frame:
+    """A scope. Branches write into overlays, which are joined where the branches meet.
+
+    `private`: what the scope binds itself is nobody else's business, so that reading it is not noted.
+    """
+
+    private = True
+
+    def __init__(self) -> None:
+        self.env: dict[str, Bound] = {}
+        self.layers: list[dict[str, Bound]] = [self.env]
+        self.hidden: list[int] = []
+        self.ended = False
+        self.returns: list[Val] = []
+        self.closures: list[tuple[int, frozenset[str]]] = []
+
+    def find(self, name: str) -> Bound | None:
+        """The binding of `name` in this scope, None when the scope never binds it."""
+        for layer in reversed(self.layers):
+            if name in layer:
+                return layer[name]
+        return None
+
+    def set(self, name: str, bound: Bound, *, leak: bool = False) -> None:
+        """Bind `name`; `leak` writes below the layers of comprehensions, as `:=` does."""
+        index = len(self.layers) - 1
+        while leak and index in self.hidden:
+            index -= 1
+        self.layers[index][name] = bound
+
+    def outside(self, name: str) -> Bound | None:
+        """The binding of a name that this scope does not bind itself."""
+        return None
+
+    def owns(self, name: str) -> bool:
+        """Whether an assignment to `name` in this scope binds it here."""
+        return True
+
+    @contextmanager
+    def layer(self, *, comprehension: bool = False) -> Iterator[dict[str, Bound]]:
+        """A branch: what is bound inside is given back and not visible afterwards."""
+        overlay: dict[str, Bound] = {}
+        self.layers.append(overlay)
+        if comprehension:
+            self.hidden.append(len(self.layers) - 1)
+        try:
+            yield overlay
+        finally:
+            self.layers.pop()
+            if comprehension:
+                self.hidden.pop()
+
+    def merge(self, branches: list[dict[str, Bound]]) -> None:
+        """Bind every name of the branches to what it may be after them."""
+        for name in dict.fromkeys(n for b in branches for n in b):
+            before = self.find(name) or UNBOUND
+            several = [b.get(name, before) for b in branches]
+            present = [b for b in several if b.binds or b.must] or several
+            self.set(
+                name,
+                Bound(
+                    join([b.val for b in present]),
+                    frozenset().union(*(b.binds for b in several)),
+                    all(b.must for b in several),
+                ),
+            )
+
+
+class Machine:
+    """One run of the analysis over a scope; functions get a machine of their own with an empty heap.
+
+    `evaluate` and `execute` are the interpreters of expressions and statements (see interpret.py).
+    """
+
+    def __init__(self, tables: Tables, frame: Frame, heap: Heap, shared: Shared) -> None:
+        self.tables = tables
+        self.frame = frame
+        self.heap = heap
+        self.shared = shared
+        self.record = Record()
+        self.cell = 0
+        self.lines: tuple[str, ...] = ()
+        self.place = Place(0, 1, "")
+        self.maybe = 0
+        self.bind = 0
+        self.class_of_self: Def | None = None
+        self.outside_reads: dict[str, Place] = {}
+        self.evaluate: Callable[[ast.expr], Val] = shared.evaluate_in(self)
+        self.execute: Callable[[Iterable[ast.stmt]], None] = shared.execute_in(self)
+
+    # --- places -------------------------------------------------------------------------------------------------
+    def at(self, node: ast.AST) -> Place:
+        """The place of a node of the notebook's text."""
+        line = getattr(node, "lineno", None)
+        if line is None:
+            return self.place
+        if line == self.place.line and self.cell == self.place.cell:
+            return self.place
+        text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
+        return Place(self.cell, line, text if len(text) <= 70 else text[:67] + "...")
+
+    # --- names --------------------------------------------------------------------------------------------------
+    def read(self, name: str, place: Place, *, calling: bool = False) -> Val:
+        """The value of a name; notes the read. `calling`: the name is called right here."""
+        bound = self.frame.find(name)
+        if bound is None or (not bound.binds and not bound.must):
+            return self._read_outside(name, place, bound, calling)
+        if not self.frame.private:
+            self._note_read(name, place, bound)
+        if bound.val.defs and not calling:
+            self.shared.mention(self, bound.val, place)
+        return bound.val
+
+    def _note_read(self, name: str, place: Place, bound: Bound) -> None:
+        before = self.record.reads.get(name)
+        binds = bound.binds | before[1] if before else bound.binds
+        self.record.reads[name] = (before[0] if before else place, binds)
+
+    def _read_outside(self, name: str, place: Place, local: Bound | None, calling: bool) -> Val:
+        outer = self.frame.outside(name)
+        if outer is not None:
+            self.outside_reads.setdefault(name, place)
+            self.record.reads.setdefault(name, (place, outer.binds))
+            if outer.val.defs and not calling:
+                self.shared.mention(self, outer.val, place)
+            return outer.val
+        if name in self.shared.provided.get(self.cell, {}):
+            return Val(ref=self.shared.provided[self.cell][name])
+        if name == "__name__":
+            return constant("__main__")
+        if name in BUILTINS:
+            self.record.builtins.add(name)
+            return Val(ref=f"builtins.{name}")
+        if name in ("display", "get_ipython"):
+            self.record.reads.setdefault(name, (place, frozenset()))
+            return Val(ref=f"IPython.{name}")
+        self.record.undefined.setdefault(name, (place, self.maybe > 0 or local is not None))
+        return Val(objs=frozenset([self.heap.new(opaque=True)]))
+
+    def assign(self, name: str, val: Val, place: Place, *, leak: bool = False) -> None:
+        """Bind a name in this scope."""
+        self.record.written.setdefault(name, place)
+        self.frame.set(name, Bound(val, frozenset([self.shared.bind_of(self, name)])), leak=leak)
+
+    def delete(self, name: str, place: Place) -> None:
+        """Unbind a name in this scope."""
+        self.record.written.setdefault(name, place)
+        self.frame.set(name, UNBOUND)
+
+    # --- effects ------------------------------------------------------------------------------------------------
+    def mutate(self, objs: Iterable[int], place: Place, *, deep: bool = False) -> None:
+        """The objects change; with `deep` also all that they hold."""
+        start = self.heap.reach(objs) if deep else set(objs)
+        for index in self.heap.sharing(start):
+            self.record.mutated.setdefault(index, place)
+
+    def fresh(self, type_name: str | None, parts: Iterable[int] = (), *, opaque: bool = False) -> Val:
+        """A new value of that type; immutable types have no object, one of an unknown type may hold more than is known."""
+        if type_name in IMMUTABLE:
+            return Val(type=type_name)
+        return Val(objs=frozenset([self.heap.new(type_name, parts, opaque=opaque or type_name is None)]), type=type_name)
+
+    def unknown(self, objs: Iterable[int] = ()) -> Val:
+        """A value of which nothing is known but that it may be or hold `objs`."""
+        several = frozenset(objs)
+        return Val(objs=several | {self.heap.new(None, several, opaque=True)})
+
+    def channel(self, name: str, use: ChannelUse, place: Place) -> None:
+        """Note a use of hidden state."""
+        self.record.channels.append(ChannelEvent(name, use, place))
+
+    def file(self, use: Literal["read", "write"], path: Val, place: Place) -> None:
+        """Note a file that is read or written at `path`."""
+        known = path.const if path.is_const and isinstance(path.const, str) else None
+        self.record.files.append(FileEvent(use, known, place))
+
+    def say(self, code: str, message: str, place: Place, name: str | None = None) -> None:
+        """Note a finding."""
+        self.record.findings.append(finding(code, message, cell=place.cell, line=place.line, name=name))
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all machines of one analysis share: the interpreters, the binding numbers and the summaries of functions."""
+
+    tables: Tables
+    evaluate_in: Callable[[Machine], Callable[[ast.expr], Val]]
+    execute_in: Callable[[Machine], Callable[[Iterable[ast.stmt]], None]]
+    mention: Callable[[Machine, Val, Place], None]
+    summaries: dict[Def, list[Any]] = field(default_factory=dict)
+    running: dict[Any, Any] = field(default_factory=dict)
+    assumed: set[Any] = field(default_factory=set)
+    comprehensions: int = 0
+    lines: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    provided: dict[int, dict[str, str]] = field(default_factory=dict)
+    binds: dict[tuple[int, str], int] = field(default_factory=dict)
+    future_annotations: bool = False
+    unstorable: set[int] = field(default_factory=set)
+    mentioning: set[Def] = field(default_factory=set)
+
+    def bind_of(self, machine: Machine, name: str) -> int:
+        """The number of the binding of `name` by the statement that runs; stable for one statement."""
+        return self.binds.setdefault((machine.bind, name), len(self.binds))
+
+
+def module_names(binds: Mapping[tuple[int, str], int]) -> dict[int, tuple[int, str]]:
+    """From binding number to (statement, name)."""
+    return {number: key for key, number in binds.items()}

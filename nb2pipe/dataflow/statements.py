@@ -1,0 +1,445 @@
+"""Abstract execution of statements."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from nb2pipe.dataflow.assignment import assign_target, delete_target, store
+from nb2pipe.dataflow.calls import call_value
+from nb2pipe.dataflow.effects import apply_effect, elements
+from nb2pipe.dataflow.expressions import binary
+from nb2pipe.dataflow.machine import Bound, Frame, Machine
+from nb2pipe.dataflow.summaries import FunctionFrame, class_members, define_function, peek
+from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, constant, typed
+
+Executor = Callable[[Machine, Any], None]
+
+
+def execute(m: Machine, body: Iterable[ast.stmt]) -> None:
+    """Run statements in order; after one that leaves the block, nothing more is reached."""
+    for statement in body:
+        m.place = m.at(statement)
+        executor = _EXECUTORS.get(type(statement))
+        if executor is not None:
+            executor(m, statement)
+
+
+# --- simple statements ---------------------------------------------------------------------------------------------
+def _expr(m: Machine, node: ast.Expr) -> None:
+    m.evaluate(node.value)
+
+
+def _assign(m: Machine, node: ast.Assign) -> None:
+    val = _named_value(m, node)
+    for target in node.targets:
+        assign_target(m, target, val)
+
+
+def _named_value(m: Machine, node: ast.Assign) -> Val:
+    """A lambda that is given a name is a definition like any other."""
+    if isinstance(node.value, ast.Lambda) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        return define_function(m, node.value, node.targets[0].id)
+    return m.evaluate(node.value)
+
+
+def _ann_assign(m: Machine, node: ast.AnnAssign) -> None:
+    if not m.shared.future_annotations and not isinstance(m.frame, FunctionFrame):
+        m.evaluate(node.annotation)
+    if node.value is not None:
+        assign_target(m, node.target, m.evaluate(node.value))
+
+
+def _aug_assign(m: Machine, node: ast.AugAssign) -> None:
+    place = m.at(node)
+    if not isinstance(node.target, ast.Name):
+        val = m.evaluate(node.value)
+        m.mutate(m.evaluate(node.target).objs, place)
+        store(m, node.target, val, place)
+        return
+    before = m.read(node.target.id, place)
+    val = m.evaluate(node.value)
+    after = binary(m, node.op, before, val)
+    if before.objs and before.type not in IMMUTABLE and before.type != "builtins.tuple":
+        m.mutate(before.objs, place)
+        for index in before.objs:
+            for part in m.heap.elements(val.objs):
+                m.heap.hold(index, part)
+        after = Val(before.objs, before.type, cls=before.cls)
+    m.assign(node.target.id, after, place)
+
+
+def _delete(m: Machine, node: ast.Delete) -> None:
+    for target in node.targets:
+        delete_target(m, target)
+
+
+def _return(m: Machine, node: ast.Return) -> None:
+    m.frame.returns.append(m.evaluate(node.value) if node.value else constant(None))
+    m.frame.ended = True
+
+
+def _raise(m: Machine, node: ast.Raise) -> None:
+    for part in (node.exc, node.cause):
+        if part is not None:
+            m.evaluate(part)
+    m.frame.ended = True
+
+
+def _assert(m: Machine, node: ast.Assert) -> None:
+    m.evaluate(node.test)
+    if node.msg is not None:
+        m.maybe += 1
+        m.evaluate(node.msg)
+        m.maybe -= 1
+
+
+# --- imports and definitions ---------------------------------------------------------------------------------------
+def _import(m: Machine, node: ast.Import) -> None:
+    for alias in node.names:
+        ref = alias.name if alias.asname else alias.name.partition(".")[0]
+        m.assign(alias.asname or ref, Val(ref=ref), m.at(node))
+
+
+def _import_from(m: Machine, node: ast.ImportFrom) -> None:
+    module = "." * node.level + (node.module or "")
+    if module == "__future__":
+        m.shared.future_annotations |= any(a.name == "annotations" for a in node.names)
+        return
+    for alias in node.names:
+        if alias.name == "*":
+            _star_import(m, module, node)
+        else:
+            ref = f"{module}.{alias.name}"
+            m.assign(alias.asname or alias.name, Val(ref=CANONICAL.get(ref, ref)), m.at(node))
+
+
+CANONICAL = {"os.path": "os.path", "tensorflow.keras": "tensorflow.keras"}
+
+
+def _star_import(m: Machine, module: str, node: ast.ImportFrom) -> None:
+    names = star_names(module)
+    if names is None:
+        m.record.stars.setdefault(module, m.at(node))
+        return
+    for name in names:
+        m.assign(name, Val(ref=f"{module}.{name}"), m.at(node))
+    m.record.stars.setdefault(module, m.at(node))
+
+
+@lru_cache(maxsize=32)
+def star_names(module: str) -> tuple[str, ...] | None:
+    """The names that `from module import *` binds, None when that needs running third-party code."""
+    root = module.partition(".")[0]
+    if root in sys.stdlib_module_names:
+        loaded = importlib.import_module(module)
+        return tuple(getattr(loaded, "__all__", [n for n in vars(loaded) if not n.startswith("_")]))
+    try:
+        found = importlib.util.find_spec(root)
+    except (ImportError, ValueError):
+        return None
+    origin = Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
+    if origin is None or module != root:
+        return None
+    return _static_all(origin.read_text(encoding="utf-8", errors="replace"))
+
+
+def _static_all(text: str) -> tuple[str, ...] | None:
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            try:
+                return tuple(ast.literal_eval(node.value))
+            except ValueError:
+                return None
+    return None
+
+
+def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    decorators = [m.evaluate(d) for d in node.decorator_list]
+    val = define_function(m, node, node.name)
+    for decorator in reversed(decorators):
+        val = _decorated(m, decorator, val, node)
+    m.assign(node.name, val, m.at(node))
+    if val.objs:
+        m.frame.closures += [(o, frozenset(_names_in(node))) for o in val.objs]
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+_TRANSPARENT = ("builtins.staticmethod", "builtins.classmethod", "builtins.property", "IPython")
+
+
+def _decorated(m: Machine, decorator: Val, val: Val, node: Any) -> Val:
+    """What a decorator makes of a definition: it stays known as that definition, wrapped by who knows what."""
+    if decorator.defs:
+        call_value(m, decorator, [val], {}, m.at(node))
+    elif decorator.objs:
+        m.mutate(decorator.objs, m.at(node))
+    if decorator.ref in _TRANSPARENT or not val.defs:
+        return val
+    made = val.defs[0]
+    made.decorated = made.decorated or bool(decorator.defs or decorator.objs)
+    return val
+
+
+def _class(m: Machine, node: ast.ClassDef) -> None:
+    bases = [m.evaluate(b) for b in node.bases]
+    for keyword in node.keywords:
+        m.evaluate(keyword.value)
+    decorators = [m.evaluate(d) for d in node.decorator_list]
+    made = Def(node.name, node, m.cell)
+    made.bases = tuple(d for b in bases for d in b.defs if isinstance(d.node, ast.ClassDef))
+    made.library_bases = tuple(b.ref for b in bases if b.ref)
+    made.methods = _class_body(m, node, made)
+    val = Val(type="class", defs=(made,))
+    for decorator in decorators:
+        _decorated(m, decorator, val, node)
+    m.assign(node.name, val, m.at(node))
+
+
+class ClassFrame(Frame):
+    """The scope of a class body: not visible to the functions and comprehensions in it."""
+
+    def __init__(self, around: Machine) -> None:
+        super().__init__()
+        self.around = around
+
+    def find(self, name: str) -> Bound | None:
+        if self.hidden:
+            inner = self.layers[min(self.hidden) :]
+            return next((layer[name] for layer in reversed(inner) if name in layer), None)
+        return super().find(name)
+
+    def outside(self, name: str) -> Bound | None:
+        return peek(self.around, name)
+
+
+def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
+    frame = ClassFrame(m)
+    inner = Machine(m.tables, frame, m.heap, m.shared)
+    inner.cell, inner.lines, inner.place, inner.bind, inner.maybe = m.cell, m.lines, m.place, m.bind, m.maybe
+    inner.execute(node.body)
+    for name, place in inner.outside_reads.items():
+        m.read(name, place)
+    m.record.class_rebinds |= {n for n in inner.outside_reads if n in frame.env}
+    _take_over(m, inner)
+    members, _ = class_members(m, node, frame)
+    for method in members.values():
+        method.owner = made
+    return members
+
+
+def _take_over(m: Machine, inner: Machine) -> None:
+    mine, its = m.record, inner.record
+    mine.mutated.update({k: v for k, v in its.mutated.items() if k not in mine.mutated})
+    mine.channels += its.channels
+    mine.files += its.files
+    mine.findings += its.findings
+    mine.undefined.update(its.undefined)
+    mine.builtins |= its.builtins
+    mine.dynamic |= its.dynamic
+
+
+# --- compound statements ---------------------------------------------------------------------------------------------
+def _block(m: Machine, body: list[ast.stmt]) -> tuple[dict[str, Bound], bool]:
+    """Run a branch; what it binds and whether it leaves the function or the notebook."""
+    before, m.frame.ended = m.frame.ended, False
+    with m.frame.layer() as branch:
+        execute(m, body)
+    ended, m.frame.ended = m.frame.ended, before
+    return branch, ended
+
+
+def _join(m: Machine, branches: list[tuple[dict[str, Bound], bool]]) -> None:
+    going_on = [b for b, ended in branches if not ended]
+    if not going_on:
+        m.frame.ended = True
+    m.frame.merge(going_on or [b for b, _ in branches])
+
+
+def _if(m: Machine, node: ast.If) -> None:
+    test = m.evaluate(node.test)
+    if _is_main_guard(node.test) or (test.is_const and test.const is True):
+        execute(m, node.body)
+        return
+    m.maybe += 1
+    branches = [_block(m, node.body), _block(m, node.orelse)]
+    m.maybe -= 1
+    _join(m, branches)
+
+
+def _is_main_guard(test: ast.expr) -> bool:
+    return ast.dump(test) == _GUARD
+
+
+_GUARD = ast.dump(ast.parse("__name__ == '__main__'", mode="eval").body)
+
+
+def _loop(m: Machine, body: list[ast.stmt], bind: Callable[[], None], orelse: list[ast.stmt], *, runs: bool) -> None:
+    """A loop body is run twice, so that what one round leaves is seen by the next."""
+    before, m.frame.ended = m.frame.ended, False
+    m.maybe += 0 if runs else 1
+    for _ in range(2):
+        with m.frame.layer() as branch:
+            bind()
+            execute(m, body)
+        m.frame.ended = False
+        m.frame.merge([branch] if runs else [branch, {}])
+    m.maybe -= 0 if runs else 1
+    m.frame.ended = before
+    if orelse:
+        _join(m, [_block(m, orelse), ({}, False)])
+
+
+def _for(m: Machine, node: ast.For | ast.AsyncFor) -> None:
+    source = m.evaluate(node.iter)
+    _loop(
+        m,
+        node.body,
+        lambda: assign_target(m, node.target, elements(m, source)),
+        node.orelse,
+        runs=_never_empty(node.iter, source),
+    )
+
+
+def _never_empty(node: ast.expr, source: Val) -> bool:
+    if source.items:
+        return True
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
+        numbers = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, int)]
+        return len(numbers) == len(node.args) and len(range(*numbers)) > 0 if numbers else False
+    return False
+
+
+def _while(m: Machine, node: ast.While) -> None:
+    test = m.evaluate(node.test)
+    _loop(m, node.body, lambda: None, node.orelse, runs=test.is_const and bool(test.const))
+    m.evaluate(node.test)
+
+
+def _with(m: Machine, node: ast.With | ast.AsyncWith) -> None:
+    for item in node.items:
+        val = m.evaluate(item.context_expr)
+        known = m.tables.method(val.type, "__enter__") if val.type else None
+        entered = apply_effect(m, known, val, [], {}, m.at(node)) if known else _entered(m, val)
+        if item.optional_vars is not None:
+            assign_target(m, item.optional_vars, entered)
+    execute(m, node.body)
+
+
+def _entered(m: Machine, val: Val) -> Val:
+    return Val(val.objs | m.heap.elements(val.objs), val.type, cls=val.cls)
+
+
+def _try(m: Machine, node: Any) -> None:
+    m.maybe += 1
+    body, ended = _block(m, node.body)
+    started = {n: Bound(b.val, b.binds | _old(m, n), must=_was_bound(m, n)) for n, b in body.items()}
+    branches = [_followed(m, body, ended, node.orelse)]
+    branches += [_handled(m, started, handler) for handler in node.handlers]
+    m.maybe -= 1
+    _join(m, branches)
+    execute(m, node.finalbody)
+
+
+def _old(m: Machine, name: str) -> frozenset[int]:
+    bound = m.frame.find(name)
+    return bound.binds if bound else frozenset()
+
+
+def _was_bound(m: Machine, name: str) -> bool:
+    bound = m.frame.find(name)
+    return bound is not None and bound.must
+
+
+def _followed(
+    m: Machine, branch: dict[str, Bound], ended: bool, more: list[ast.stmt]
+) -> tuple[dict[str, Bound], bool]:
+    before, m.frame.ended = m.frame.ended, ended
+    with m.frame.layer() as layer:
+        layer.update(branch)
+        execute(m, more)
+    ended, m.frame.ended = m.frame.ended, before
+    return layer, ended
+
+
+def _handled(m: Machine, started: dict[str, Bound], handler: ast.ExceptHandler) -> tuple[dict[str, Bound], bool]:
+    if handler.type is not None:
+        m.evaluate(handler.type)
+    before, m.frame.ended = m.frame.ended, False
+    with m.frame.layer() as layer:
+        layer.update(started)
+        if handler.name:
+            m.assign(handler.name, m.unknown(), m.at(handler))
+        execute(m, handler.body)
+        if handler.name:
+            m.delete(handler.name, m.at(handler))
+    ended, m.frame.ended = m.frame.ended, before
+    return layer, ended
+
+
+def _match(m: Machine, node: ast.Match) -> None:
+    subject = m.evaluate(node.subject)
+    m.maybe += 1
+    branches = []
+    for case in node.cases:
+        with m.frame.layer() as captured:
+            _pattern(m, case.pattern, subject)
+            if case.guard is not None:
+                m.evaluate(case.guard)
+        branches.append(_followed(m, captured, False, case.body))
+    m.maybe -= 1
+    last = node.cases[-1]
+    if not (last.guard is None and isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None):
+        branches.append(({}, False))
+    _join(m, branches)
+
+
+def _pattern(m: Machine, pattern: ast.pattern, subject: Val) -> None:
+    for child in ast.iter_child_nodes(pattern):
+        if isinstance(child, ast.pattern):
+            _pattern(m, child, Val(objs=subject.objs | m.heap.elements(subject.objs)))
+        elif isinstance(child, ast.expr):
+            m.evaluate(child)
+    captured = getattr(pattern, "name", None) or getattr(pattern, "rest", None)
+    if isinstance(captured, str):
+        m.assign(captured, Val(objs=subject.objs | m.heap.elements(subject.objs)), m.at(pattern))
+
+
+def _type_alias(m: Machine, node: Any) -> None:
+    m.assign(node.name.id, typed("typing.TypeAliasType"), m.at(node))
+
+
+_EXECUTORS: dict[type, Executor] = {
+    ast.Expr: _expr,
+    ast.Assign: _assign,
+    ast.AnnAssign: _ann_assign,
+    ast.AugAssign: _aug_assign,
+    ast.Delete: _delete,
+    ast.Return: _return,
+    ast.Raise: _raise,
+    ast.Assert: _assert,
+    ast.Import: _import,
+    ast.ImportFrom: _import_from,
+    ast.FunctionDef: _function,
+    ast.AsyncFunctionDef: _function,
+    ast.ClassDef: _class,
+    ast.If: _if,
+    ast.For: _for,
+    ast.AsyncFor: _for,
+    ast.While: _while,
+    ast.With: _with,
+    ast.AsyncWith: _with,
+    ast.Try: _try,
+    ast.Match: _match,
+}
+for _newer, _run in (("TryStar", _try), ("TypeAlias", _type_alias)):
+    if hasattr(ast, _newer):
+        _EXECUTORS[getattr(ast, _newer)] = _run

@@ -1,0 +1,373 @@
+"""Functions of the notebook: what calling one does, worked out once for each kind of arguments.
+
+A function's body is interpreted on a heap of its own in which a symbol stands for every argument and every outer
+value. The result, a Summary, is replayed at each call with the real objects in the symbols' places. Recursive
+functions start from "does nothing" and are interpreted again until the summary stays the same.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nb2pipe.dataflow.machine import Bound, Frame, Machine, Place, Record
+from nb2pipe.dataflow.scopes import Function, arguments, bound_names, scope
+from nb2pipe.dataflow.values import Def, Heap, Val, join
+
+MOST_VARIANTS = 12
+MOST_ROUNDS = 6
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a call does. `symbols` maps an object of `heap` to ("argument", name) or ("outer", name)."""
+
+    heap: Heap
+    symbols: dict[int, tuple[str, str]]
+    record: Record
+    returns: Val
+    writes: dict[str, tuple[Val, bool]]
+    outer: dict[str, Any] = field(default_factory=dict)
+
+    def shape(self) -> Any:
+        """What must stay the same for a recursive function to be understood."""
+        return (
+            sorted(self.record.reads),
+            sorted(self.writes),
+            self._named(self.record.mutated),
+            self._named(self.returns.objs),
+            self.returns.type,
+        )
+
+    def _named(self, objs: Iterable[int]) -> Any:
+        return sorted({self.symbols.get(o, ("fresh", "")) for o in objs})
+
+
+class FunctionFrame(Frame):
+    """The scope of a call. Names that it does not bind are looked up where the call happens."""
+
+    def __init__(self, own: frozenset[str], caller: Machine, machine_symbols: dict[int, tuple[str, str]]) -> None:
+        super().__init__()
+        self.own = own
+        self.caller = caller
+        self.symbols = machine_symbols
+        self.seen: dict[str, Any] = {}
+        self.outer_values: dict[str, Bound] = {}
+        self.heap: Heap | None = None
+
+    def owns(self, name: str) -> bool:
+        return name in self.own
+
+    def outside(self, name: str) -> Bound | None:
+        if name in self.own:
+            return None
+        if name not in self.outer_values:
+            outer = peek(self.caller, name)
+            self.seen[name] = signature(outer.val) if outer else None
+            if outer is None:
+                return None
+            self.outer_values[name] = Bound(self._symbolic(name, outer.val), outer.binds, outer.must)
+        return self.outer_values[name]
+
+    def _symbolic(self, name: str, val: Val) -> Val:
+        assert self.heap is not None
+        if not val.objs:
+            return val
+        symbol = self.heap.new(val.type, opaque=True)
+        self.symbols[symbol] = ("outer", name)
+        return Val(frozenset([symbol]), val.type, val.ref, val.defs, val.const, None, val.cls)
+
+
+def peek(m: Machine, name: str) -> Bound | None:
+    """The binding of a name as seen from a machine's scope, without noting a read."""
+    bound = m.frame.find(name)
+    if bound is not None and (bound.binds or bound.must):
+        return bound
+    return m.frame.outside(name)
+
+
+def signature(val: Val) -> Any:
+    """What of a value a summary may depend on."""
+    text = val.const if isinstance(val.const, str) and len(val.const) < 200 else None
+    return (val.type, val.ref, val.defs, text, bool(val.objs), val.cls)
+
+
+def define_function(m: Machine, node: Function, name: str) -> Val:
+    """The value of a `def` or `lambda`: decorators, defaults and annotations are evaluated here and now."""
+    _evaluate_signature(m, node)
+    made = Def(name, node, m.cell)
+    captured = _captured(m, node)
+    if not captured:
+        return Val(type="function", defs=(made,))
+    index = m.heap.new("function", captured, opaque=True)
+    return Val(frozenset([index]), "function", defs=(made,))
+
+
+def _captured(m: Machine, node: Function) -> frozenset[int]:
+    """Objects of an enclosing function's variables that the new function holds on to."""
+    if not isinstance(m.frame, FunctionFrame):
+        return frozenset()
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    found = [b.val.objs for n in sorted(names) if (b := m.frame.find(n)) is not None]
+    return frozenset().union(*found) if found else frozenset()
+
+
+def _evaluate_signature(m: Machine, node: Function) -> None:
+    args = node.args
+    for default in [*args.defaults, *filter(None, args.kw_defaults)]:
+        m.evaluate(default)
+    if isinstance(node, ast.Lambda) or m.shared.future_annotations:
+        return
+    every = [*args.posonlyargs, *args.args, *args.kwonlyargs, *filter(None, [args.vararg, args.kwarg])]
+    for annotation in [*(a.annotation for a in every), node.returns]:
+        if annotation is not None and not isinstance(annotation, ast.Constant):
+            m.evaluate(annotation)
+
+
+# --- summaries --------------------------------------------------------------------------------------------------
+def bind_arguments(
+    node: Function, args: list[Val], keywords: Mapping[str | None, Val]
+) -> dict[str, Val]:
+    """The value of each parameter for a call; a missing one is its default, unknown but fresh."""
+    spec = node.args
+    positional = [a.arg for a in [*spec.posonlyargs, *spec.args]]
+    bound = dict(zip(positional, args, strict=False))
+    rest = args[len(positional) :]
+    named = {a.arg for a in spec.kwonlyargs} | set(positional)
+    bound.update({k: v for k, v in keywords.items() if k in named and k is not None})
+    loose = [v for k, v in keywords.items() if k not in named]
+    if spec.vararg:
+        bound[spec.vararg.arg] = _packed([*rest, *loose])
+    if spec.kwarg:
+        bound[spec.kwarg.arg] = _packed(loose)
+    if None in keywords:
+        for name in named - set(bound):
+            bound[name] = keywords[None]
+    return bound
+
+
+def _packed(values: list[Val]) -> Val:
+    objs = frozenset().union(*(v.objs for v in values)) if values else frozenset()
+    return Val(objs=objs, items=None)
+
+
+def summarize(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
+    """The summary of calling `made` from `m` with arguments like these."""
+    key = tuple((name, signature(val)) for name, val in sorted(arguments_.items()))
+    known = m.shared.summaries.setdefault(made, [])
+    for other_key, summary in known:
+        if other_key == key and _still_holds(m, summary):
+            return summary
+    if len(known) >= MOST_VARIANTS:
+        arguments_ = {name: Val(objs=val.objs) for name, val in arguments_.items()}
+        key = tuple((name, signature(val)) for name, val in sorted(arguments_.items()))
+    running = (made, key)
+    if running in m.shared.running:
+        m.shared.assumed.add(running)
+        return m.shared.running[running]
+    return _interpreted(m, made, arguments_, running)
+
+
+def _still_holds(m: Machine, summary: Summary) -> bool:
+    return all(
+        (signature(bound.val) if (bound := peek(m, name)) else None) == seen for name, seen in summary.outer.items()
+    )
+
+
+def _interpreted(m: Machine, made: Def, arguments_: Mapping[str, Val], running: Any) -> Summary:
+    shared = m.shared
+    shared.running[running] = Summary(Heap(), {}, Record(), Val(), {})
+    nested = bool(shared.assumed)
+    for _ in range(MOST_ROUNDS):
+        summary = _run_body(m, made, arguments_)
+        recursive = running in shared.assumed
+        if not recursive or summary.shape() == shared.running[running].shape():
+            break
+        shared.running[running] = summary
+    del shared.running[running]
+    shared.assumed.discard(running)
+    if not shared.assumed and not nested:
+        shared.summaries[made].append((running[1], summary))
+    return summary
+
+
+def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
+    node = made.node
+    assert not isinstance(node, ast.ClassDef)
+    names = scope(node)
+    symbols: dict[int, tuple[str, str]] = {}
+    frame = FunctionFrame(names.bound, m, symbols)
+    heap = frame.heap = Heap()
+    inner = Machine(m.tables, frame, heap, m.shared)
+    inner.cell, inner.lines = made.cell, m.shared.lines.get(made.cell, ())
+    inner.place = inner.at(node)
+    inner.class_of_self = made.owner
+    for name in arguments(node.args):
+        frame.env[name] = Bound(_parameter(heap, symbols, name, arguments_.get(name)))
+    _execute(inner, node)
+    for index, captured in frame.closures:
+        for name in captured:
+            for part in (frame.find(name) or Bound(Val())).val.objs:
+                heap.hold(index, part)
+    returns = _outward(join(frame.returns) if frame.returns else Val(type="builtins.NoneType", const=None))
+    if names.generator:
+        returns = Val(frozenset([heap.new("builtins.generator", returns.objs)]), "builtins.generator")
+    writes = {n: (_outward(b.val), b.must) for n, b in frame.env.items() if n not in names.bound}
+    return Summary(heap, symbols, inner.record, returns, writes, frame.seen)
+
+
+def _execute(inner: Machine, node: Function) -> None:
+    if isinstance(node, ast.Lambda):
+        inner.frame.returns.append(inner.evaluate(node.body))
+    else:
+        inner.execute(node.body)
+
+
+def _parameter(heap: Heap, symbols: dict[int, tuple[str, str]], name: str, val: Val | None) -> Val:
+    if val is None:
+        return Val(frozenset([heap.new(None, opaque=True)]))
+    if not val.objs:
+        return val
+    symbol = heap.new(val.type, opaque=True)
+    symbols[symbol] = ("argument", name)
+    return Val(frozenset([symbol]), val.type, val.ref, val.defs, val.const, None, val.cls)
+
+
+def _outward(val: Val) -> Val:
+    """A value as seen outside of the function: its nested functions are known by their objects only."""
+    items = tuple(_outward(i) for i in val.items) if val.items is not None else None
+    defs = tuple(d for d in val.defs if not val.objs)
+    return Val(val.objs, val.type, val.ref, defs, val.const, items, val.cls)
+
+
+# --- calls ------------------------------------------------------------------------------------------------------
+def call_function(
+    m: Machine, made: Def, args: list[Val], keywords: Mapping[str | None, Val], place: Place
+) -> Val:
+    """Call a function of the notebook: its effects happen here, its value is returned."""
+    node = made.node
+    assert not isinstance(node, ast.ClassDef)
+    bound = bind_arguments(node, args, keywords)
+    return replay(m, summarize(m, made, bound), bound, place)
+
+
+def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place, *, certain: bool = True) -> Val:
+    """Do to the real objects what the summary did to its symbols; `certain` when the call is sure to happen."""
+    values = {name: m.read(name, place, calling=True) for name in summary.record.reads if peek(m, name)}
+    real = _Real(m, summary, bound, values)
+    record = summary.record
+    for index in record.mutated:
+        m.mutate(real.objects(index), place)
+    for name in record.changed_names:
+        m.record.changed_names.setdefault(name, place)
+    m.record.compared |= real.several(record.compared)
+    _pass_on(m, record, place)
+    real.edges()
+    for name, (val, must) in summary.writes.items():
+        _write(m, name, real.val(val), must and certain, place)
+    return real.val(summary.returns)
+
+
+def _pass_on(m: Machine, record: Record, place: Place) -> None:
+    mine = m.record
+    mine.channels += record.channels
+    mine.files += record.files
+    mine.findings += [f for f in record.findings if f not in mine.findings]
+    mine.strings |= record.strings
+    mine.builtins |= record.builtins
+    mine.unknown_calls += record.unknown_calls
+    mine.dynamic |= record.dynamic
+    for name, (_, maybe) in record.undefined.items():
+        if peek(m, name) is None:
+            mine.undefined.setdefault(name, (place, maybe or m.maybe > 0))
+
+
+def _write(m: Machine, name: str, val: Val, must: bool, place: Place) -> None:
+    if must:
+        m.assign(name, val, place)
+        return
+    with m.frame.layer() as branch:
+        m.assign(name, val, place)
+    m.frame.merge([branch, {}])
+
+
+class _Real:
+    """The real objects for the objects of a summary's heap; fresh ones are made anew for each call."""
+
+    def __init__(self, m: Machine, summary: Summary, bound: Mapping[str, Val], outer: Mapping[str, Val]) -> None:
+        self.m = m
+        self.summary = summary
+        self.known: dict[int, frozenset[int]] = {}
+        for index, (kind, name) in summary.symbols.items():
+            val = bound.get(name, Val()) if kind == "argument" else outer.get(name, Val())
+            self.known[index] = val.objs
+            element = summary.heap.objs[index].element
+            if element is not None:
+                self.known[element] = frozenset(m.heap.reach(m.heap.elements(val.objs)))
+
+    def objects(self, index: int) -> frozenset[int]:
+        """The real objects that `index` stands for."""
+        if index not in self.known:
+            obj = self.summary.heap.objs[index]
+            self.known[index] = frozenset([self.m.heap.new(obj.type, opaque=obj.opaque)])
+        return self.known[index]
+
+    def several(self, indexes: Iterable[int]) -> frozenset[int]:
+        """The real objects of several."""
+        return frozenset().union(*(self.objects(i) for i in indexes)) if indexes else frozenset()
+
+    def val(self, val: Val) -> Val:
+        """A value of the function as a value of the caller."""
+        items = tuple(self.val(i) for i in val.items) if val.items is not None else None
+        return Val(self.several(val.objs), val.type, val.ref, val.defs, val.const, items, val.cls)
+
+    def edges(self) -> None:
+        """Repeat who holds and who views whom, for every object that the caller can reach."""
+        heap = self.summary.heap
+        kept = heap.reach([*self.summary.symbols, *self.summary.returns.objs, *self._written()])
+        for index in sorted(kept):
+            obj = heap.objs[index]
+            for part in obj.parts:
+                if part == obj.element and index in self.summary.symbols:
+                    continue
+                self._link(self.m.heap.hold, index, part)
+            for base in obj.bases:
+                self._link(self.m.heap.view, index, base)
+
+    def _written(self) -> set[int]:
+        return {o for val, _ in self.summary.writes.values() for o in val.objs}
+
+    def _link(self, link: Any, holder: int, part: int) -> None:
+        for a in self.objects(holder):
+            for b in self.objects(part):
+                link(a, b)
+
+
+def mention(m: Machine, val: Val, place: Place) -> None:
+    """A function or class is named but not called here: it may be called, so what it reads and changes counts."""
+    for made in val.defs:
+        for one in [made, *made.methods.values()]:
+            if isinstance(one.node, ast.ClassDef) or one in m.shared.mentioning:
+                continue
+            m.shared.mentioning.add(one)
+            _mention_one(m, one, place)
+            m.shared.mentioning.discard(one)
+
+
+def _mention_one(m: Machine, made: Def, place: Place) -> None:
+    before = set(m.record.undefined)
+    bound = {a: m.unknown() for a in arguments(made.node.args)} if not isinstance(made.node, ast.ClassDef) else {}
+    replay(m, summarize(m, made, bound), bound, place, certain=False)
+    # Called later than now, when the name may well be bound.
+    for name in set(m.record.undefined) - before:
+        m.record.undefined[name] = (m.record.undefined[name][0], True)
+
+
+def class_members(m: Machine, node: ast.ClassDef, frame: Frame) -> tuple[dict[str, Def], frozenset[str]]:
+    """The methods that a class body defined, and all names that it binds."""
+    names = bound_names(ast.Module(body=node.body, type_ignores=[]))
+    found = {n: b.val.defs[0] for n in sorted(names) if (b := frame.find(n)) is not None and b.val.defs}
+    return found, names
+

@@ -1,0 +1,277 @@
+"""Effect tables: what calls of known libraries do, as data files that a user can read and extend.
+
+A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods."TYPE"]`, keyed by method name;
+`"numpy.*"` and `"*"` stand for what has no row of its own. A row is a short text of clauses separated by commas:
+
+    returns TYPE          a fresh value of that type ("builtins.int", "pandas.DataFrame")
+    makes                 a fresh value whose type is the called path (classes: the last name begins with a capital)
+    scalar                an immutable value: a number, a text, a key, None
+    elementwise           a fresh value of the type of the first argument that is an array, a series or a frame
+    each TYPE             what the result holds is of that type
+    returns self | arg N  the receiver or an argument itself
+    returns part of self  something that the receiver holds
+    view of self | arg N  a fresh value that shares memory with it; so does what it holds
+    copies arg N [twice]  the result holds what the argument holds (twice: what that holds)
+    like arg N            a fresh value of that argument's type
+    mutates self | arg N | NAME=    changes the receiver, an argument or a keyword argument
+    mutates parts         changes the models and generators that the receiver holds, not the data
+    inplace               mutates self when called with inplace=True, the first argument when called with copy=False
+    keeps [with PREFIX]   the receiver holds on to the arguments (when it holds something of such a type)
+    holds                 the result holds on to the arguments
+    gathers               the result holds what the receiver holds; rows: in tuples
+    draws GENERATOR [unless NAME=]  draws from a global random generator
+    seeds GENERATOR       seeds it
+    reads arg N | NAME=   reads the file of that path;   writes ... writes it
+    sets CHANNEL          changes state of the process;  uses CHANNEL reads it
+    external              talks to something outside of the process
+    unstorable            gives a value that cannot be stored between steps
+    unknown               nothing is known: it may change and keep every argument
+
+`arg N` is also found when it is given by keyword. A row may have cases, separated by `|`: `TYPE TYPE: clauses | ...` holds
+when the first argument is of one of those types, the last case when none is. With `copy=False` a result shares the memory of what it is made from, and what a constructor makes is of the type
+"LIBRARY.uncopied.CLASS"; `out=` is changed. A row without `mutates` changes nothing; a call without a row may change, keep and return its arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One row of a table, parsed. Argument places are positions (int) or keyword names (str); -1 is the receiver."""
+
+    returns: str | None = None
+    returns_self: bool = False
+    returns_args: tuple[int, ...] = ()
+    part: bool = False
+    view: int | None = None
+    like: int | None = None
+    mutates: tuple[int | str, ...] = ()
+    inplace: bool = False
+    keeps: bool = False
+    holds: bool = False
+    draws: tuple[tuple[str, str], ...] = ()
+    seeds: tuple[str, ...] = ()
+    reads: tuple[int | str, ...] = ()
+    writes: tuple[int | str, ...] = ()
+    sets: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    external: bool = False
+    unstorable: bool = False
+    unknown: bool = False
+    splits: bool = False
+    gathers: bool = False
+    rows: bool = False
+    makes: bool = False
+    scalar: bool = False
+    elementwise: bool = False
+    each: str | None = None
+    copies: tuple[tuple[int, int], ...] = ()
+    mutates_parts: bool = False
+    keeps_with: tuple[str, ...] = ()
+    cases: tuple[tuple[frozenset[str], Effect], ...] = ()
+
+    def given(self, type_name: str | None) -> Effect:
+        """The case that holds when the first argument is of that type."""
+        return next((e for types, e in self.cases if type_name in types), self)
+
+
+SELF = -1
+
+
+class TableError(ValueError):
+    """A row of an effect table does not follow the grammar."""
+
+
+def _place(words: list[str]) -> int | str:
+    if words == ["self"]:
+        return SELF
+    if len(words) == 2 and words[0] == "arg" and words[1].isdigit():
+        return int(words[1])
+    if len(words) == 1 and words[0].endswith("="):
+        return words[0][:-1]
+    raise TableError(f"not a place: {' '.join(words)!r} (say `self`, `arg N` or `NAME=`)")
+
+
+def _returns(effect: Effect, words: list[str]) -> Effect:
+    if words == ["self"]:
+        return replace(effect, returns_self=True)
+    if words[0] == "arg":
+        return replace(effect, returns_args=(*effect.returns_args, int(words[1])))
+    if words == ["part", "of", "self"]:
+        return replace(effect, part=True)
+    return replace(effect, returns=words[0])
+
+
+def _mutates(effect: Effect, words: list[str]) -> Effect:
+    if words == ["parts"]:
+        return replace(effect, mutates_parts=True)
+    return replace(effect, mutates=(*effect.mutates, _place(words)))
+
+
+def _keeps(effect: Effect, words: list[str]) -> Effect:
+    return replace(effect, keeps_with=(*effect.keeps_with, words[1])) if words else replace(effect, keeps=True)
+
+
+def _draws(effect: Effect, words: list[str]) -> Effect:
+    unless = words[2].rstrip("=") if len(words) == 3 else ""
+    return replace(effect, draws=(*effect.draws, (words[0], unless)))
+
+
+def _copies(effect: Effect, words: list[str]) -> Effect:
+    depth = 2 if words[-1] == "twice" else 1
+    return replace(effect, copies=(*effect.copies, (int(words[1]), depth)))
+
+
+def _number(words: list[str]) -> int:
+    place = _place(words)
+    if isinstance(place, str):
+        raise TableError("say `self` or `arg N`")
+    return place
+
+
+_CLAUSES: Mapping[str, Any] = {
+    "returns": _returns,
+    "view": lambda e, w: replace(e, view=_number(w[1:])),
+    "like": lambda e, w: replace(e, like=_number(w)),
+    "mutates": _mutates,
+    "inplace": lambda e, w: replace(e, inplace=True),
+    "keeps": _keeps,
+    "holds": lambda e, w: replace(e, holds=True),
+    "draws": _draws,
+    "seeds": lambda e, w: replace(e, seeds=(*e.seeds, w[0])),
+    "reads": lambda e, w: replace(e, reads=(*e.reads, _place(w))),
+    "writes": lambda e, w: replace(e, writes=(*e.writes, _place(w))),
+    "sets": lambda e, w: replace(e, sets=(*e.sets, " ".join(w))),
+    "uses": lambda e, w: replace(e, uses=(*e.uses, " ".join(w))),
+    "external": lambda e, w: replace(e, external=True),
+    "unstorable": lambda e, w: replace(e, unstorable=True),
+    "unknown": lambda e, w: replace(e, unknown=True),
+    "splits": lambda e, w: replace(e, splits=True),
+    "gathers": lambda e, w: replace(e, gathers=True),
+    "rows": lambda e, w: replace(e, gathers=True, rows=True),
+    "makes": lambda e, w: replace(e, makes=True),
+    "scalar": lambda e, w: replace(e, scalar=True),
+    "elementwise": lambda e, w: replace(e, elementwise=True),
+    "each": lambda e, w: replace(e, each=w[0]),
+    "copies": _copies,
+    "pure": lambda e, w: e,
+}
+
+
+@lru_cache(maxsize=4096)
+def effect(row: str) -> Effect:
+    """Parse one row. Raises TableError when it does not follow the grammar.
+
+    >>> effect("mutates self, returns self").returns_self
+    True
+    """
+    *special, general = row.split("|")
+    cases = []
+    for case in special:
+        types, _, clauses = case.partition(":")
+        cases.append((frozenset(types.split()), _clauses(clauses, row)))
+    return replace(_clauses(general, row), cases=tuple(cases))
+
+
+def _clauses(text: str, row: str) -> Effect:
+    result = Effect()
+    for clause in filter(None, (c.strip() for c in text.split(","))):
+        word, *rest = clause.split()
+        if word not in _CLAUSES:
+            raise TableError(f"unknown clause {word!r} in {row!r}")
+        try:
+            result = _CLAUSES[word](result, rest)
+        except (IndexError, ValueError) as error:
+            raise TableError(f"clause {clause!r} in {row!r}: {error}") from error
+    return result
+
+
+@lru_cache(maxsize=64)
+def _library(root: str) -> Mapping[str, Any]:
+    path = resources.files(__package__) / "tables" / f"{root}.toml"
+    if not path.is_file():
+        return {}
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+class Tables:
+    """All effect tables: a library's file is read when its first name is looked up; the user's rows win."""
+
+    def __init__(self, extra: Mapping[str, Any] | None = None) -> None:
+        self._extra = extra or {}
+        self._cache: dict[tuple[str, str], Effect | None] = {}
+
+    def function(self, path: str) -> Effect | None:
+        """The effect of calling the import path `path`; None when nothing is known."""
+        known = self._lookup("", path, lambda section: _most_specific(section.get("functions", {}), path), path)
+        if known is None or not known.makes:
+            return known
+        return replace(known, returns=path) if path.rpartition(".")[2][:1].isupper() else None
+
+    def method(self, type_name: str | None, name: str) -> Effect | None:
+        """The effect of calling method `name` on a value of that type; None when nothing is known."""
+        if type_name is None:
+            return self._lookup("*", name, lambda section: _row(section.get("methods", {}).get("*", {}), name), "any")
+        found = self._lookup(type_name, name, lambda s: _method(s.get("methods", {}), type_name, name), type_name)
+        return found
+
+    def attribute(self, type_name: str | None, name: str) -> Effect | None:
+        """The effect of reading attribute `name` of a value of that type; None when nothing is known."""
+        if type_name is None:
+            return self._lookup("*.", name, lambda section: _row(section.get("attributes", {}).get("*", {}), name), "any")
+        key = type_name + "."
+        return self._lookup(key, name, lambda s: _method(s.get("attributes", {}), type_name, name), type_name)
+
+    def _lookup(self, kind: str, name: str, find: Any, path: str) -> Effect | None:
+        key = (kind, name)
+        if key not in self._cache:
+            row = find(self._extra)
+            if row is None:
+                row = find(_library(path.partition(".")[0]))
+            self._cache[key] = None if row is None else effect(row)
+        return self._cache[key]
+
+
+def _row(section: Mapping[str, str], name: str) -> str | None:
+    return section.get(name)
+
+
+def _most_specific(section: Mapping[str, str], path: str) -> str | None:
+    if path in section:
+        return section[path]
+    head = path
+    while "." in head:
+        head = head.rpartition(".")[0]
+        if head + ".*" in section:
+            return section[head + ".*"]
+    return None
+
+
+def _method(section: Mapping[str, Mapping[str, str]], type_name: str, name: str) -> str | None:
+    """The row of the most specific type pattern that has one for `name` or for all (`*`)."""
+    patterns = [type_name]
+    head = type_name
+    while "." in head:
+        head = head.rpartition(".")[0]
+        patterns.append(head + ".*")
+    for pattern in patterns:
+        rows = section.get(pattern)
+        if rows is not None and name in rows:
+            return rows[name]
+    for pattern in patterns:
+        rows = section.get(pattern)
+        if rows is not None and "*" in rows:
+            return rows["*"]
+    return None

@@ -1,0 +1,198 @@
+"""Abstract values: what the analysis knows of a value without running anything.
+
+A mutable value is a set of abstract objects on a `Heap`; an immutable one has none. An object may hold others (`parts`,
+by reference) and may share another's memory (`bases`, as a numpy view does). The heap only grows: what once was held
+counts as held, so "changed" is never missed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+UNKNOWN_CONST: Final = object()
+"""The `const` of a value that is not known without running the notebook."""
+
+IMMUTABLE: Final = frozenset(
+    "builtins." + name
+    for name in ("int", "float", "complex", "bool", "str", "bytes", "NoneType", "range", "slice", "Ellipsis")
+)
+"""Types whose values cannot change and hold nothing that can."""
+
+ARRAYS: Final = ("pandas.DataFrame", "pandas.Series", "numpy.ndarray", "torch.Tensor")
+"""Types whose operators work element by element and give a fresh value of the same type."""
+
+
+@dataclass(eq=False, slots=True)
+class Def:
+    """A function, lambda or class of the notebook. `methods` are a class's own; `bases` its notebook base classes."""
+
+    name: str
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
+    cell: int
+    methods: dict[str, Def] = field(default_factory=dict)
+    bases: tuple[Def, ...] = ()
+    library_bases: tuple[str, ...] = ()
+    decorated: bool = False
+    owner: Def | None = None
+
+    def method(self, name: str) -> Def | None:
+        """The method `name`, own or inherited from a class of the notebook."""
+        if name in self.methods:
+            return self.methods[name]
+        return next((m for b in self.bases if (m := b.method(name))), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Val:
+    """The result of an expression.
+
+    `objs` are the objects it may be; `type` is a qualified type name when certain; `ref` the import path of a module,
+    class or function ("numpy.random"); `defs` the notebook definitions it may be; `const` its value when that follows
+    from literals; `items` the elements of a tuple or list display; `cls` the notebook class of an instance.
+    """
+
+    objs: frozenset[int] = frozenset()
+    type: str | None = None
+    ref: str | None = None
+    defs: tuple[Def, ...] = ()
+    const: Any = UNKNOWN_CONST
+    items: tuple[Val, ...] | None = None
+    cls: Def | None = None
+
+    @property
+    def is_const(self) -> bool:
+        """Whether the value follows from literals."""
+        return self.const is not UNKNOWN_CONST
+
+
+NOTHING: Final = Val()
+
+
+def constant(value: Any) -> Val:
+    """A literal of an immutable type."""
+    return Val(type=f"builtins.{type(value).__name__}", const=value)
+
+
+def typed(type_name: str) -> Val:
+    """An immutable value of a known type whose content is not known."""
+    return Val(type=type_name)
+
+
+def join(values: Iterable[Val]) -> Val:
+    """What a name holds when it may be any of `values`."""
+    several = list(values)
+    if len(several) == 1:
+        return several[0]
+    if not several:
+        return NOTHING
+    first = several[0]
+    return Val(
+        objs=frozenset().union(*(v.objs for v in several)),
+        type=_same([v.type for v in several]),
+        ref=_same([v.ref for v in several]),
+        defs=tuple(dict.fromkeys(d for v in several for d in v.defs)),
+        const=first.const if all(_same_const(first.const, v.const) for v in several) else UNKNOWN_CONST,
+        cls=first.cls if all(v.cls is first.cls for v in several) else None,
+    )
+
+
+def _same(values: list[str | None]) -> str | None:
+    return values[0] if all(v == values[0] for v in values) else None
+
+
+def _same_const(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and bool(a == b))
+
+
+@dataclass(slots=True)
+class Obj:
+    """One abstract object. `parts` maps what it may hold to the statement that made it so; `element` stands for all parts
+    that are not known one by one."""
+
+    type: str | None
+    parts: dict[int, int]
+    bases: set[int]
+    opaque: bool
+    element: int | None = None
+
+
+class Heap:
+    """All abstract objects of one analysis, with who holds whom both ways."""
+
+    __slots__ = ("clock", "holders", "objs", "views")
+
+    def __init__(self) -> None:
+        self.clock = 0
+        self.objs: list[Obj] = []
+        self.holders: list[set[int]] = []
+        self.views: list[set[int]] = []
+
+    def new(self, type_name: str | None = None, parts: Iterable[int] = (), *, opaque: bool = False) -> int:
+        """A fresh object that holds `parts`; `opaque` when it may hold more than is known."""
+        index = len(self.objs)
+        self.objs.append(Obj(type_name, {}, set(), opaque))
+        self.holders.append(set())
+        self.views.append(set())
+        for part in parts:
+            self.hold(index, part)
+        return index
+
+    def hold(self, holder: int, part: int) -> None:
+        """Record that `holder` may hold a reference to `part`."""
+        if holder != part:
+            self.objs[holder].parts.setdefault(part, self.clock)
+            self.holders[part].add(holder)
+
+    def view(self, viewer: int, base: int) -> None:
+        """Record that `viewer` may share the memory of `base`."""
+        if viewer != base:
+            self.objs[viewer].bases.add(base)
+            self.views[base].add(viewer)
+
+    def elements(self, objs: Iterable[int]) -> frozenset[int]:
+        """What an item, attribute or iteration of `objs` may be."""
+        found: set[int] = set()
+        for index in objs:
+            obj = self.objs[index]
+            found.update(obj.parts)
+            if obj.opaque:
+                found.add(self._element(index))
+        return frozenset(found)
+
+    def _element(self, index: int) -> int:
+        obj = self.objs[index]
+        if obj.element is None:
+            obj.element = self.new(opaque=True)
+            self.objs[obj.element].element = obj.element
+            self.hold(index, obj.element)
+        return obj.element
+
+    def reach(self, objs: Iterable[int]) -> set[int]:
+        """`objs` and everything that they hold, however deep."""
+        return _closure(objs, lambda i: self.objs[i].parts)
+
+    def reach_at(self, objs: Iterable[int], clock: int) -> set[int]:
+        """What `objs` held when statement `clock` had run."""
+        return _closure(objs, lambda i: [p for p, since in self.objs[i].parts.items() if since <= clock])
+
+    def sharing(self, objs: Iterable[int]) -> set[int]:
+        """`objs` and everything that may share memory with one of them."""
+        return _closure(objs, lambda i: self.objs[i].bases | self.views[i])
+
+    def holding(self, objs: Iterable[int]) -> set[int]:
+        """`objs` and everything from which one of them can be reached."""
+        return _closure(objs, lambda i: self.holders[i])
+
+
+def _closure(start: Iterable[int], following: Any) -> set[int]:
+    seen = set(start)
+    todo = list(seen)
+    while todo:
+        for index in following(todo.pop()):
+            if index not in seen:
+                seen.add(index)
+                todo.append(index)
+    return seen

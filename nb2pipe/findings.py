@@ -1,0 +1,220 @@
+"""Findings: what nb2pipe has to say about a notebook, as data.
+
+A finding is made with `finding(code, ...)`; its severity and its standing way out come from `CODES`, the one table of
+everything that can be said. Layers return findings; only `cli.py` prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One kind of finding: how grave it is, what it means, and the way out that always holds."""
+
+    severity: Severity
+    meaning: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One remark about a place in a notebook.
+
+    `cell` counts all cells from 0, `line` counts from 1 inside the cell; both are None for the notebook as a whole.
+    """
+
+    code: str
+    severity: Severity
+    cell: int | None
+    line: int | None
+    name: str | None
+    message: str
+    hint: str
+
+
+class Nb2pipeError(Exception):
+    """Base of every error that nb2pipe raises on purpose; `findings` says what, where, why and the way out."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("; ".join(f.message for f in self.findings))
+
+
+class NotebookError(Nb2pipeError):
+    """The file cannot be read as a notebook that nb2pipe converts."""
+
+
+class Refused(Nb2pipeError):
+    """The notebook was read, but no pipeline would equal it; at least one finding is an error."""
+
+
+def finding(
+    code: str,
+    message: str,
+    *,
+    cell: int | None = None,
+    line: int | None = None,
+    name: str | None = None,
+    hint: str | None = None,
+    severity: Severity | None = None,
+) -> Finding:
+    """A finding of kind `code` (a key of `CODES`), with the table's severity and hint unless others are given."""
+    kind = CODES[code]
+    return Finding(code, severity or kind.severity, cell, line, name, message, hint or kind.hint)
+
+
+def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings that forbid a conversion."""
+    return tuple(f for f in findings if f.severity == "error")
+
+
+CODES: dict[str, Code] = {
+    # --- reading ------------------------------------------------------------------------------------------------
+    "not-a-notebook": Code("error", "The file is not a Jupyter notebook.", "Open it in Jupyter and save it again."),
+    "syntax-error": Code("error", "A code cell is not valid Python.", "Correct the cell, or tag it `skip`."),
+    # --- reading a notebook -------------------------------------------------------------------------------------
+    "unreadable-file": Code("error", "The file cannot be read.", "Check the path and its permissions."),
+    "malformed-notebook": Code(
+        "error", "The notebook breaks the notebook format.", "Open it in Jupyter and save it again."
+    ),
+    "unknown-nbformat": Code("error", "The notebook's format version is not known.", "Save it as nbformat 4."),
+    "other-language": Code("error", "The notebook is not written in Python 3.", "Only Python 3 notebooks convert."),
+    "too-deep": Code("error", "An expression is nested too deeply to be analysed.", "Split it into statements."),
+    # --- tags, options, parameters ------------------------------------------------------------------------------
+    "no-steps": Code(
+        "error", "No cell is tagged as a step.", "Tag cells `step:NAME`; `nb2pipe tag` suggests the tags."
+    ),
+    "unknown-tag": Code("error", "A tag is almost one of nb2pipe's.", "Correct its spelling."),
+    "bad-tag": Code("error", "A tag has a value that it cannot have.", "Write it as in the example."),
+    "bad-step-name": Code(
+        "error", "A step's name cannot be used.", "Use lower-case letters, digits and `_`, a letter first."
+    ),
+    "contradicting-tags": Code("error", "Two tags contradict each other.", "Keep one of them."),
+    "tag-without-step": Code("error", "A tag needs a step, and the cell has none.", "Add a `step:NAME` tag."),
+    "tag-on-text": Code("warning", "A tag on a text cell has no effect.", "Put the tag on a code cell."),
+    "tag-not-carried": Code("warning", "A tag of another tool has no counterpart here.", "Nothing is set for it."),
+    "unknown-step": Code("error", "`after:` names a step that does not exist.", "Correct the name."),
+    "step-cycle": Code("error", "Steps wait for each other in a circle.", "Remove one of the `after:` tags."),
+    "unknown-option": Code("error", "A setting is not known.", "Correct its spelling or remove it."),
+    "bad-option": Code("error", "A setting has a value of the wrong kind.", "Give a value of the right kind."),
+    "bad-search": Code(
+        "error",
+        "A search space cannot be read.",
+        "Write `# tune: loguniform(a, b)`, uniform(a, b), int(a, b), logint(a, b) or choice(a, b, ...).",
+    ),
+    "default-outside-search": Code(
+        "warning", "A parameter's default lies outside its search space.", "Widen the space or change the default."
+    ),
+    "stray-search": Code(
+        "warning", "A search space stands outside the `parameters` cells.", "Move the line into a `parameters` cell."
+    ),
+    "not-a-parameter": Code(
+        "warning", "A literal of a `parameters` cell cannot be passed as JSON.", "Use numbers, strings, lists, dicts."
+    ),
+    "parameter-reassigned": Code(
+        "error", "A parameter is read and then assigned again.", "Give the second value another name."
+    ),
+    # --- IPython ------------------------------------------------------------------------------------------------
+    "magic-dropped": Code("note", "A magic that only concerns the notebook was left out.", "Nothing to do."),
+    "magic-translated": Code("note", "A magic was written as Python.", "Nothing to do."),
+    "unknown-magic": Code(
+        "error", "A magic has no counterpart in plain Python.", "Write it in Python, or tag the cell `skip`."
+    ),
+    "captured-output": Code(
+        "error", "A magic stores output in a name.", "Compute the value in Python, or drop the name."
+    ),
+    "pip-option": Code(
+        "warning", "A part of a pip command is not carried over.", "List it in `[tool.nb2pipe] requirements`."
+    ),
+    "system-package": Code("warning", "A command installs system packages.", "Put them in the image: `image:REF`."),
+    "shell-background": Code("error", "A shell command runs in the background.", "Run it in the foreground."),
+    # --- dataflow -----------------------------------------------------------------------------------------------
+    "undefined-name": Code(
+        "error", "A step reads a name that no cell before it defines.", "Define the name in a cell before this one."
+    ),
+    "skipped-definition": Code(
+        "error", "A skipped cell defines what a step needs.", "Remove the `skip` tag, or move the definition."
+    ),
+    "shared-computes": Code(
+        "error", "A shared cell computes data.", "Give the cell a `step:NAME` tag, or move the computation into a step."
+    ),
+    "interleaved-steps": Code(
+        "error", "The cells of two steps depend on each other both ways.", "Move the cells of a step together."
+    ),
+    "star-import": Code("note", "A star import binds names that no syntax shows.", "Import the names you use."),
+    "dynamic-code": Code("error", "Code is made at run time; what it reads and writes is unknown.", "Write it out."),
+    "string-reference": Code("note", "A name is read inside a string.", "Nothing to do; it was found."),
+    "hidden-process-state": Code(
+        "error", "A step changes state of the process that another step relies on.", "Set it in a `shared` cell."
+    ),
+    "hidden-file": Code(
+        "error", "A file crosses steps in a way that cannot be followed.", "Write and read it in the same step."
+    ),
+    "unpicklable": Code(
+        "error", "A value that cannot be stored crosses steps.", "Create it in a `shared` cell or in each step."
+    ),
+    "alias-across-steps": Code(
+        "note", "Two names are one object across steps; they travel together.", "Copy one of them if you can."
+    ),
+    "view-across-steps": Code(
+        "error", "A view of another value's memory crosses steps and is changed there.", "Use `.copy()`."
+    ),
+    "ipython-history": Code("error", "`_`, `Out` and `In` exist only in a notebook.", "Assign the value to a name."),
+    "ipython-api": Code("note", "A call of IPython's own API was handled.", "Use plain Python."),
+    "seed-across-steps": Code(
+        "error", "A seeded generator is drawn from in several steps.", "Set the seed in each step that draws."
+    ),
+    # --- requirements and writing -------------------------------------------------------------------------------
+    "unknown-import": Code(
+        "error", "No distribution is known for an imported module.", "Name it in [tool.nb2pipe.packages]."
+    ),
+    "unpinned-requirement": Code(
+        "warning", "A package is not installed here, so its version is not known.", "Install it, or pin it yourself."
+    ),
+    "other-version": Code(
+        "warning", "The notebook asks for another version than is installed.", "Install what the notebook asks for."
+    ),
+    "local-module": Code(
+        "note", "A module beside the notebook is imported.", "Nothing to do; it goes into the project."
+    ),
+    "not-a-project": Code("error", "The output folder is not a generated project.", "Give another folder with -o."),
+    "unsafe-path": Code("error", "A generated file would leave its folder.", "Rename it, or remove the link."),
+    "cannot-write": Code("error", "The project cannot be written.", "Make room, or give another folder with -o."),
+    "merge-conflict": Code(
+        "error",
+        "Your edit and the new conversion changed the same lines.",
+        "Settle the marked lines, convert again.",
+    ),
+    "edited-stale-file": Code(
+        "warning", "An edited file is no longer generated.", "Delete it when you no longer need it."
+    ),
+    "edited-data-file": Code("warning", "A data file of the tests was edited.", "Delete it to have the new one."),
+    "deleted-file-changed": Code("warning", "A deleted file was generated anew.", "Delete it again, or keep it."),
+    "stale-project": Code("error", "The generated project is not up to date.", "Run `nb2pipe convert` again."),
+    "missing-file": Code(
+        "warning", "A step reads a file that is not there.", "Put the file beside the notebook, or check the path."
+    ),
+    "shared-show": Code("note", "A shared cell shows something.", "Move it into a step to see it in the step's log."),
+    "shared-recomputed": Code(
+        "warning", "A shared value is made anew in each step.", "Compute it in a step if it must be one value."
+    ),
+    # --- targets and runs ---------------------------------------------------------------------------------------
+    "unknown-target": Code("error", "There is no such target.", "Name one of those that are installed."),
+    "unknown-parameter": Code("error", "The pipeline has no such parameter.", "Use the parameter's name."),
+    "parameter-type": Code("error", "A value is not of its parameter's type.", "Give a value of that type."),
+    "compile-failed": Code("error", "The pipeline cannot be compiled.", "Correct pipeline.py, or convert again."),
+    "code-too-large": Code(
+        "error", "A step's code is too large to travel inside the pipeline.", "Build an image and use --image REF."
+    ),
+    "file-not-shared": Code(
+        "error",
+        "A file at an absolute path crosses steps, which may run on different machines.",
+        "Use a path relative to the notebook, or a gs:// path.",
+    ),
+}

@@ -1,0 +1,146 @@
+"""`%%bigquery` -> a call of the BigQuery client, line for line."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+
+from nb2pipe.notebook.surface.model import Magic, Python, dropped, refused
+from nb2pipe.notebook.surface.text import block, expression, interpolated, quoted
+
+_WORD = re.compile(r"""\{[^{}]*\}|\[[^\[\]]*\]|(?:"[^"]*"|'[^']*'|[^\s"'{}\[\]]|\{[^{}]*\})+""")
+_FLAGS = frozenset("--verbose --use_bqstorage_api --use_rest_api --no_query_cache --use_legacy_sql --dry_run".split())
+_IGNORED = frozenset("--verbose --use_bqstorage_api --use_rest_api --progress_bar_type".split())
+_CONFIG = {
+    "--no_query_cache": "use_query_cache=False",
+    "--use_legacy_sql": "use_legacy_sql=True",
+    "--maximum_bytes_billed": "maximum_bytes_billed=int({})",
+    "--dataset_id": "default_dataset={}",
+    "--params": "query_parameters={}",
+}
+_VALUED = frozenset(
+    (
+        "--project",
+        "--location",
+        "--max_results",
+        "--progress_bar_type",
+        "--maximum_bytes_billed",
+        "--dataset_id",
+        "--params",
+    )
+)
+_TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING"}
+_TYPES_AT_RUN_TIME = (
+    '{"bool": "BOOL", "int": "INT64", "float": "FLOAT64", "str": "STRING", "bytes": "BYTES", "date": "DATE"'
+    ', "Decimal": "NUMERIC"}'
+)
+_READS_ONLY = re.compile(r"\(*\s*(select|with|from)\b", re.IGNORECASE)
+_COMMENTS = re.compile(r"--[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+def bigquery(magic: Magic) -> Python:
+    """`%%bigquery [NAME] [--project P] [--params $NAME] ...`: NAME is bound to the DataFrame.
+
+    Without a name the result is only shown: a SELECT is dropped, anything that may write is kept and waited for.
+    """
+    words = _WORD.findall(magic.text)
+    options = _options(words)
+    if isinstance(options, str):
+        return refused(magic, f"the option {options} is not understood", "Use `google.cloud.bigquery` in Python.")
+    name = options.get("", "")
+    if name and not name.isidentifier():
+        return refused(magic, f"{name} is no name", "Use `google.cloud.bigquery` in Python.")
+    if "--dry_run" in options or (not name and _only_reads("\n".join(magic.body))):
+        return dropped(magic, "its result is only shown")
+    config = _config(options, magic)
+    if config is None:
+        return refused(magic, "its parameters cannot be read", "Use `google.cloud.bigquery` in Python.")
+    return _call(magic, name, options, config)
+
+
+def _options(words: list[str]) -> dict[str, str] | str:
+    """The options by name and the name to bind under "", or the first word that is not known."""
+    options: dict[str, str] = {}
+    following = iter(words)
+    for word in following:
+        option, equals, value = word.partition("=")
+        if option in _FLAGS:
+            options[option] = ""
+        elif option in _VALUED:
+            options[option] = value if equals else next(following, "")
+        elif not word.startswith("-") and "" not in options:
+            options[""] = word
+        else:
+            return word
+    return options
+
+
+def _only_reads(query: str) -> bool:
+    statements = [part.strip() for part in _COMMENTS.sub("", query).split(";") if part.strip()]
+    return all(_READS_ONLY.match(statement) for statement in statements) and "$" not in query[:1]
+
+
+def _value(text: str, magic: Magic) -> str:
+    pieces = interpolated(text.strip("\"'"), magic)
+    words = [piece for piece in pieces if piece.text]
+    return words[0].text if len(words) == 1 and words[0].is_expression else expression(pieces)
+
+
+def _config(options: Mapping[str, str], magic: Magic) -> list[str] | None:
+    """The arguments of QueryJobConfig; None when the parameters cannot be read."""
+    arguments = []
+    for option, template in _CONFIG.items():
+        if option not in options:
+            continue
+        value = _parameters(options[option]) if option == "--params" else _value(options[option], magic)
+        if value is None:
+            return None
+        arguments.append(template.format(value))
+    return arguments
+
+
+def _parameters(text: str) -> str | None:
+    """A list of typed query parameters for a dict: a literal one, or the variable `$NAME` / `{NAME}`."""
+    variable = re.fullmatch(r"\$(\w+)|\{(\w+)\}", text)
+    if variable:
+        return _parameters_at_run_time(variable[1] or variable[2])
+    try:
+        values = ast.literal_eval(text[1:-1] if text[:1] in ("'", '"') else text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not all(type(value) in _TYPES for value in values.values()):
+        return None
+    rows = (f'bigquery.ScalarQueryParameter({quoted(str(k))}, "{_TYPES[type(v)]}", {v!r})' for k, v in values.items())
+    return f"[{', '.join(rows)}]"
+
+
+def _parameters_at_run_time(name: str) -> str:
+    """Types as BigQuery's own magic derives them; a value of another type is a KeyError, never a wrong query."""
+    scalar = f"bigquery.ScalarQueryParameter(_k, {_TYPES_AT_RUN_TIME}[type(_v).__name__], _v)"
+    array = f"bigquery.ArrayQueryParameter(_k, {_TYPES_AT_RUN_TIME}[type(_v[0]).__name__], list(_v))"
+    return f"[{array} if isinstance(_v, (list, tuple)) else {scalar} for _k, _v in {name}.items()]"
+
+
+def _call(magic: Magic, name: str, options: Mapping[str, str], config: list[str]) -> Python:
+    client = [f"{o[2:]}={_value(options[o], magic)}" for o in ("--project", "--location") if o in options]
+    limit = f"max_results=int({_value(options['--max_results'], magic)})" if "--max_results" in options else ""
+    job = f", job_config=bigquery.QueryJobConfig({', '.join(config)})" if config else ""
+    end = f".result({limit}).to_dataframe()" if name else f".result({limit})"
+    opening = f"{name} = " if name else ""
+    opening += f"bigquery.Client({', '.join(client)}).query("
+    note = magic.finding("magic-translated", f"`{magic.written}` was written as a call of the BigQuery client.")
+    return Python(
+        why="query run by the BigQuery client",
+        lines=_query(magic, opening, f"{job}){end}"),
+        imports=("from google.cloud import bigquery",),
+        findings=(note,),
+    )
+
+
+def _query(magic: Magic, opening: str, closing: str) -> tuple[str, ...]:
+    """The query as a text, or, where the cell holds only `$NAME`, that variable."""
+    stripped = [line.strip() for line in magic.body if line.strip()]
+    if len(stripped) == 1 and re.fullmatch(r"\$[A-Za-z_]\w*", stripped[0]):
+        return (f"{opening}{stripped[0][1:]}{closing}", *[""] * len(magic.body))
+    return block(opening, magic.body, closing) if magic.body else (f'{opening}""{closing}',)

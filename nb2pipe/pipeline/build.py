@@ -1,0 +1,355 @@
+"""From the flow to the IR: `build(flow, options, storage)`."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from nb2pipe.dataflow.flow import imported_modules
+from nb2pipe.dataflow.machine import Place
+from nb2pipe.dataflow.model import Flow, Statement, StepFlow
+from nb2pipe.dataflow.values import Val
+from nb2pipe.findings import Finding, finding
+from nb2pipe.notebook.model import Notebook, StepTags
+from nb2pipe.options import Options
+from nb2pipe.pipeline.forms import why_module
+from nb2pipe.pipeline.fragments import alone_on_its_lines, remaining, statement_fragment
+from nb2pipe.pipeline.model import (
+    Artifact,
+    ArtifactKind,
+    Dropped,
+    Fragment,
+    Input,
+    Metric,
+    Output,
+    Pipeline,
+    Requirement,
+    Shared,
+    Step,
+)
+from nb2pipe.pipeline.placement import Placement, Placer
+from nb2pipe.pipeline.requirements import requirements
+from nb2pipe.pipeline.rewrites import main_guard_edits, metrics
+
+
+class Storage(Protocol):
+    """What is known of how values are stored (see nb2pipe.artifacts)."""
+
+    def kind_of(self, type_name: str | None) -> ArtifactKind:
+        """The kind of artifact for a static type."""
+        ...
+
+    def requirements(self, type_name: str | None) -> tuple[str, ...]:
+        """The distributions that storing such a value needs."""
+        ...
+
+
+def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
+    """The pipeline of an analysed notebook, with the findings of all stages so far."""
+    builder = _Builder(flow, options, storage)
+    steps = tuple(builder.step(s) for s in flow.steps)
+    used = {p for s in steps for p in s.parameters}
+    findings = [*flow.findings, *builder.findings, *_unused_parameters(flow, used)]
+    major_minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Pipeline(
+        name=pipeline_name(flow.notebook, options),
+        notebook=Path(flow.notebook.path).name,
+        title=_title(flow.notebook),
+        parameters=tuple(p for p in flow.parameters),
+        steps=steps,
+        shared=builder.shared(),
+        input_files=tuple(dict.fromkeys(p for s in flow.steps for p, source in s.files_in if source is None)),
+        objectives=flow.layout.objectives,
+        dropped=_dropped(flow),
+        findings=tuple(dict.fromkeys(findings)),
+        python=major_minor,
+        base_image=options.base_image or f"python:{major_minor}-slim",
+        image=options.image,
+        cell_ids=tuple(c.id for c in flow.notebook.cells),
+    )
+
+
+def pipeline_name(notebook: Notebook, options: Options) -> str:
+    """The pipeline's name as a Python identifier: the option's, else the notebook file's."""
+    text = options.name or Path(notebook.path).stem
+    name = re.sub(r"\W+", "_", text).strip("_").lower() or "pipeline"
+    return f"pipeline_{name}" if name[0].isdigit() else name
+
+
+def _title(notebook: Notebook) -> str:
+    for cell in notebook.cells:
+        if cell.kind == "markdown":
+            heading = re.search(r"^#\s+(.+?)\s*#*$", cell.source, re.MULTILINE)
+            if heading:
+                return heading[1]
+    return ""
+
+
+def _dropped(flow: Flow) -> tuple[Dropped, ...]:
+    reasons = {"skip": "tagged skip"}
+    return tuple(
+        Dropped(c.index, reasons[role])
+        for c, role in zip(flow.notebook.cells, flow.layout.roles, strict=True)
+        if role in reasons and c.kind == "code"
+    )
+
+
+def _unused_parameters(flow: Flow, used: set[str]) -> list[Finding]:
+    message = "no step uses this parameter"
+    return [
+        finding("unused-parameter", message, cell=p.cell, line=p.line, name=p.name)
+        for p in flow.parameters
+        if p.name not in used
+    ]
+
+
+class _Builder:
+    """Assembles steps and shared.py from the flow and the placement."""
+
+    def __init__(self, flow: Flow, options: Options, storage: Storage) -> None:
+        self.flow = flow
+        self.options = options
+        self.storage = storage
+        self.placer = Placer(flow)
+        self.placement: Placement = self.placer.place()
+        self.tags = {t.name: t for t in flow.layout.steps}
+        self.findings: list[Finding] = []
+        self.folder = Path(flow.notebook.path).resolve().parent
+        self.bundled = self._bundled()
+        self.needs: dict[str, tuple[Requirement, ...]] = {}
+
+    def _bundled(self) -> dict[tuple[str, str], str]:
+        """The artifact that each output (step, name) is in."""
+        found: dict[tuple[str, str], str] = {}
+        for step in self.flow.steps:
+            for name in step.outputs:
+                found[step.name, name] = name
+            for bundle in step.bundles:
+                found.update({(step.name, n): "_and_".join(bundle) for n in bundle})
+        return found
+
+    # --- fragments --------------------------------------------------------------------------------------------------
+    def _fragments(self, indexes: Iterable[int], edits: dict[tuple[int, int], tuple[str, str]]) -> tuple[Fragment, ...]:
+        return tuple(self._fragment(self.flow.statements[i], edits) for i in sorted(indexes))
+
+    def _fragment(self, statement: Statement, edits: dict[tuple[int, int], tuple[str, str]]) -> Fragment:
+        cell = self.flow.cells[statement.cell]
+        alone = alone_on_its_lines(statement, self.placer.neighbours[statement.cell])
+        return statement_fragment(cell, statement, edits, alone=alone)
+
+    def _body(self, step: StepFlow, edits: dict[tuple[int, int], tuple[str, str]]) -> tuple[Fragment, ...]:
+        moved = self.placement.shared | self.placement.top[step.name] | self.placement.imports[step.name]
+        taken: dict[int, list[tuple[int, int]]] = {}
+        for index in step.statements:
+            if index in moved:
+                fragment = self._fragment(self.flow.statements[index], edits)
+                taken.setdefault(fragment.cell, []).append((fragment.line, fragment.line + len(fragment.lines) - 1))
+        cells = [c for c in step.cells if c in self.flow.cells]
+        return tuple(f for c in cells for f in remaining(self.flow.cells[c], taken.get(c, ()), edits))
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+    def step(self, step: StepFlow) -> Step:
+        """The IR of one step."""
+        placement, name = self.placement, step.name
+        tags: StepTags = self.tags[name]
+        reason = why_module(self.flow, step, placement)
+        numbers, edits = metrics(self.flow, step)
+        inside = [self.flow.statements[i] for i in {*step.statements, *placement.setup[name], *placement.top[name]}]
+        if not reason:
+            edits |= main_guard_edits(self.flow, inside)
+        body = self._body(step, edits)
+        waits = any(_awaits(s.node) for s in inside)
+        if waits and reason:
+            message = f"step {name} needs a module ({reason}), where `await` cannot stand at the top"
+            self.findings.append(finding("await-in-module", message, cell=step.cells[0], line=1))
+        imports = self.placer.mentioned_imports(step, placement)
+        self.needs[name] = self._requirements(step)
+        return Step(
+            name=name,
+            cells=step.cells,
+            title="",
+            form="module" if reason else "function",
+            form_reason=reason,
+            prelude=self._prelude(step, edits),
+            imports=self._fragments(imports, edits),
+            extra_imports=self._extra_imports(step),
+            shared=tuple(sorted(placement.from_shared[name])),
+            definitions=self._fragments(placement.top[name], edits),
+            setup=self._fragments(placement.setup[name], edits),
+            body=body,
+            inputs=self._inputs(step),
+            outputs=self._outputs(step),
+            artifacts=self._artifacts(step, numbers),
+            parameters=step.parameters,
+            copies=tuple(sorted({n for names in step.copies.values() for n in names})),
+            metrics=numbers,
+            metrics_output=_unused("metrics", [*step.outputs, *step.inputs, *self.placer.local[name]]) if numbers else "",
+            maybe_unbound=tuple(sorted(step.maybe_unbound)),
+            is_async=waits and not reason,
+            files_in=tuple(path for path, _ in step.files_in),
+            files_out=step.files_out,
+            after=step.after,
+            requirements=self.needs[name],
+            resources=tags.resources,
+            workers=tags.workers,
+            runner=tags.runner,
+        )
+
+    def _prelude(self, step: StepFlow, edits: dict[tuple[int, int], tuple[str, str]]) -> tuple[Fragment, ...]:
+        """Set-up of the environment with the imports that it needs."""
+        early = self.placement.prelude[step.name]
+        wanted = {n for i in early for n in self.flow.statements[i].record.reads}
+        imports = {
+            i
+            for i in self.placement.imports[step.name] | self._shared_imports()
+            if set(self.flow.statements[i].writes) & wanted
+        }
+        return self._fragments(early | imports, edits) if early else ()
+
+    def _shared_imports(self) -> set[int]:
+        return {s.index for s in self.flow.statements if s.step is None and s.kind == "import"}
+
+    def _extra_imports(self, step: StepFlow) -> tuple[str, ...]:
+        """Imports that no cell has: what rewritten magics use, and `display`."""
+        cells = {self.flow.statements[i].cell for i in {*step.statements, *step.copies, *step.setup}}
+        found = [line for c in sorted(cells) for line in self.flow.cells[c].imports]
+        if step.uses_display:
+            found.append("from IPython.display import display")
+        return tuple(dict.fromkeys(found))
+
+    # --- values -------------------------------------------------------------------------------------------------------
+    def _inputs(self, step: StepFlow) -> tuple[Input, ...]:
+        return tuple(
+            Input(n.name, n.source, self.bundled[n.source, n.name], type_name(step.input_values[n.name]), n.why)
+            for n in step.inputs.values()
+        )
+
+    def _outputs(self, step: StepFlow) -> tuple[Output, ...]:
+        return tuple(
+            Output(name, self.bundled[step.name, name], type_name(step.output_values[name]), why)
+            for name, why in step.outputs.items()
+        )
+
+    def _artifacts(self, step: StepFlow, numbers: Sequence[Metric]) -> tuple[Artifact, ...]:
+        groups: dict[str, list[str]] = {}
+        for name in step.outputs:
+            groups.setdefault(self.bundled[step.name, name], []).append(name)
+        return tuple(
+            Artifact(artifact, tuple(names), self._kind(step, names)) for artifact, names in groups.items()
+        )
+
+    def _kind(self, step: StepFlow, names: Sequence[str]) -> ArtifactKind:
+        if len(names) > 1:
+            return "Artifact"
+        return self.storage.kind_of(type_name(step.output_values[names[0]]) or None)
+
+    # --- requirements -------------------------------------------------------------------------------------------------
+    def _requirements(self, step: StepFlow) -> tuple[Requirement, ...]:
+        """What the step's code imports, what its pip lines ask for, and what its inputs and outputs need."""
+        places = {m: (p.cell, p.line) for m, p in self._modules(step).items()}
+        extra = [(spec, f"cell {i} line {line}: pip install") for i, c in self.flow.cells.items() for spec, line in c.requirements]
+        asked = [(spec, "asked for in the options") for spec in self.options.requirements]
+        resolved = requirements(places, self.options.packages, [*self._named(extra, places), *asked], folder=self.folder)
+        self.findings += resolved.findings
+        found = {r.spec: r for r in resolved.requirements}
+        for need in step.inputs.values():
+            for requirement in self._input_requirements(step, need.name, need.source):
+                found.setdefault(requirement.spec, requirement)
+        for name, val in [*step.input_values.items(), *step.output_values.items()]:
+            why = f"storing {name}"
+            for requirement in self._storage_requirements(type_name(val) or None, why):
+                found.setdefault(requirement.spec, requirement)
+        return tuple(sorted(found.values(), key=lambda r: r.spec.casefold()))
+
+    def _modules(self, step: StepFlow) -> dict[str, Place]:
+        """The modules that the step's files import."""
+        placement = self.placement
+        here = self.placer.mentioned_imports(step, placement) | set(step.statements) | placement.top[step.name]
+        here |= placement.setup[step.name] | placement.prelude[step.name]
+        if placement.from_shared[step.name]:
+            here |= placement.shared | placement.shared_imports
+        found: dict[str, Place] = {}
+        for index in sorted(here):
+            found.update(imported_modules(self.flow.statements[index]))
+        for line in self._extra_imports(step):
+            for node in ast.parse(line).body:
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                found.update({n: Place(step.cells[0], 1, line) for n in names})
+        return found
+
+    @staticmethod
+    def _named(asked: list[tuple[str, str]], places: dict[str, tuple[int, int]]) -> list[tuple[str, str]]:
+        """Of the notebook's pip lines those that name something the step imports, or that no import explains."""
+        return asked
+
+    def _storage_requirements(self, type_: str | None, why: str) -> list[Requirement]:
+        modules = {d: (0, 0) for d in self.storage.requirements(type_)}
+        resolved = requirements({}, {}, [(self._pinned(d), why) for d in modules])
+        return list(resolved.requirements)
+
+    def _pinned(self, distribution: str) -> str:
+        from importlib import metadata
+
+        try:
+            return f"{distribution}=={metadata.version(distribution).partition('+')[0]}"
+        except metadata.PackageNotFoundError:
+            return distribution
+
+    def _input_requirements(self, step: StepFlow, name: str, source: str) -> tuple[Requirement, ...]:
+        """Loading a value of unknown type may need whatever its step imports."""
+        type_ = type_name(step.input_values[name])
+        if type_ and (type_.startswith("builtins.") or self.storage.kind_of(type_) == "Dataset"):
+            return ()
+        return self.needs.get(source, ())
+
+    # --- shared.py ----------------------------------------------------------------------------------------------------
+    def shared(self) -> Shared:
+        """shared.py."""
+        placement = self.placement
+        if not placement.shared:
+            return Shared()
+        edits = main_guard_edits(self.flow, [self.flow.statements[i] for i in placement.shared])
+        cells = {self.flow.statements[i].cell for i in placement.shared}
+        extra = [line for c in sorted(cells) for line in self.flow.cells[c].imports]
+        if any("display" in self.placer.needs(self.flow.statements[i]) for i in placement.shared):
+            extra.append("from IPython.display import display")
+        early = set().union(*placement.prelude.values())
+        imports = placement.shared_imports | {s.index for s in self.flow.statements if s.kind == "future"}
+        return Shared(
+            prelude=self._fragments(early, edits),
+            imports=self._fragments(imports, edits),
+            extra_imports=tuple(dict.fromkeys(extra)),
+            definitions=self._fragments(placement.shared, edits),
+        )
+
+
+def type_name(val: Val) -> str:
+    """The qualified type of a value for an annotation; "" when it is not known."""
+    if val.cls is not None:
+        return val.cls.name
+    if val.type is None or val.type in ("function", "class") or val.type.startswith("notebook."):
+        return "typing.Callable" if val.type == "function" else ""
+    return "" if val.type in ("builtins.iterator", "builtins.file", "builtins.NoneType") else val.type
+
+
+def _unused(name: str, taken: Iterable[str]) -> str:
+    used = set(taken)
+    while name in used:
+        name = f"step_{name}"
+    return name
+
+
+def _awaits(node: ast.AST) -> bool:
+    """Whether a statement awaits at the top level, outside of functions."""
+    if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
+        return True
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+        return False
+    if isinstance(node, ast.comprehension) and node.is_async:
+        return True
+    return any(_awaits(child) for child in ast.iter_child_nodes(node))

@@ -1,0 +1,169 @@
+"""The graph of a pipeline as plain JSON: what a runner needs to know to run a project's steps.
+
+It is written into the project's `nb2pipe.map.json`, so that a project runs without its notebook.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nb2pipe.notebook.model import Parameter
+from nb2pipe.pipeline.model import Artifact, Input, Pipeline, Step
+from nb2pipe.pipeline.values import is_json, value_text
+
+Json = dict[str, Any]
+
+
+def graph(pipeline: Pipeline, package: str) -> Json:
+    """The pipeline as JSON: `{"name", "package", "python", "parameters", "input_files", "steps", ...}`.
+
+    `package` is the import name of the generated package. Steps stand in an order that may be run top to bottom.
+    """
+    return {
+        "name": pipeline.name,
+        "title": pipeline.title,
+        "package": package,
+        "python": pipeline.python,
+        "base_image": pipeline.base_image,
+        "image": pipeline.image,
+        "parameters": [_parameter(parameter) for parameter in pipeline.parameters],
+        "input_files": [path for path in pipeline.input_files if is_staged(path)],
+        "steps": [_step(pipeline, index, package) for index in range(len(pipeline.steps))],
+    }
+
+
+def is_staged(path: str) -> bool:
+    """Whether a file travels with the pipeline: paths relative to the notebook do, absolute ones and URLs do not."""
+    return "://" not in path and not path.startswith(("/", "~"))
+
+
+def unique(name: str, taken: Iterable[str]) -> str:
+    """`name`, or the first of `name_2`, `name_3`... that is not taken."""
+    used = set(taken)
+    count, candidate = 1, name
+    while candidate in used:
+        count += 1
+        candidate = f"{name}_{count}"
+    return candidate
+
+
+def _parameter(parameter: Parameter) -> Json:
+    search = asdict(parameter.search) if parameter.search else None
+    text = value_text(parameter.type, parameter.default)
+    return {
+        "name": parameter.name,
+        "type": parameter.type,
+        "default": parameter.default if is_json(parameter.default) else text,
+        "text": text,
+        "search": search,
+        "help": parameter.help,
+    }
+
+
+def _step(pipeline: Pipeline, index: int, package: str) -> Json:
+    step, earlier = pipeline.steps[index], pipeline.steps[:index]
+    files_in = list(_files_in(step, earlier))
+    resources = asdict(step.resources)
+    resources["env"] = dict(step.resources.env)
+    return {
+        "name": step.name,
+        "title": step.title,
+        "form": step.form,
+        "async": step.is_async,
+        "module": f"{package}.steps.{step.name}",
+        "cells": list(step.cells),
+        "inputs": _inputs(step),
+        "outputs": [{"artifact": a.name, "names": list(a.names), "kind": a.kind} for a in _artifacts(step)],
+        "returns": _returns(step),
+        "maybe_unbound": list(step.maybe_unbound),
+        "metrics_output": _metrics_output(step),
+        "parameters": list(step.parameters),
+        "files_in": files_in,
+        "files_out": [path for path in step.files_out if is_staged(path)],
+        "files_fixed": [path for path in step.files_in if not is_staged(path)],
+        "files_made": [path for path in step.files_out if not is_staged(path)],
+        "after": _after(step, earlier),
+        "code": _code(step, earlier, package),
+        "requirements": [requirement.spec for requirement in step.requirements],
+        "resources": resources,
+        "workers": step.workers,
+        "runner": step.runner,
+    }
+
+
+def _inputs(step: Step) -> list[Json]:
+    """One row for each artifact that the step loads. `key` names it on the step's side: unique among its inputs."""
+    rows: dict[tuple[str, str], Json] = {}
+    for item in step.inputs:
+        row = rows.get((item.artifact, item.source)) or _input_row(item, rows.values())
+        rows[item.artifact, item.source] = row
+        row["names"].append(item.name)
+    return list(rows.values())
+
+
+def _input_row(item: Input, rows: Iterable[Json]) -> Json:
+    taken = [row["key"] for row in rows]
+    key = item.artifact if item.artifact not in taken else unique(f"{item.source}_{item.artifact}", taken)
+    return {"key": key, "artifact": item.artifact, "source": item.source, "names": []}
+
+
+def _metrics_output(step: Step) -> str | None:
+    return step.metrics_output if step.metrics and step.metrics_output else None
+
+
+def _artifacts(step: Step) -> tuple[Artifact, ...]:
+    """The artifacts that the step stores, its metrics included."""
+    name = _metrics_output(step)
+    others = tuple(artifact for artifact in step.artifacts if artifact.kind != "Metrics")
+    if name is None:
+        return others
+    own = [artifact.name for artifact in step.artifacts if artifact.kind == "Metrics"]
+    taken = [artifact.name for artifact in others]
+    return (*others, Artifact(own[0] if own else unique("metrics", taken), (name,), "Metrics"))
+
+
+def _returns(step: Step) -> list[str]:
+    names = [output.name for output in step.outputs]
+    metrics = _metrics_output(step)
+    return names if metrics is None or metrics in names else [*names, metrics]
+
+
+def _files_in(step: Step, earlier: Sequence[Step]) -> Iterator[Json]:
+    """Where each file that the step reads comes from; folders match the files inside them, and the other way round."""
+    for path in step.files_in:
+        if not is_staged(path):
+            continue
+        makers = {made: maker.name for maker in earlier for made in maker.files_out if _touches(path, made)}
+        if not makers:
+            yield {"path": path, "source": None}
+        for made, maker in makers.items():
+            yield {"path": made, "source": maker}
+
+
+def _touches(path: str, made: str) -> bool:
+    path, made = posixpath.normpath(path), posixpath.normpath(made)
+    return path == made or path.startswith(made + "/") or made.startswith(path + "/")
+
+
+def _after(step: Step, earlier: Sequence[Step]) -> list[str]:
+    """Steps that must end before this one starts although they hand nothing over."""
+    fixed = [path for path in step.files_in if not is_staged(path)]
+    makers = [maker.name for maker in earlier if any(_touches(p, made) for p in fixed for made in maker.files_out)]
+    return list(dict.fromkeys([*step.after, *makers]))
+
+
+def _code(step: Step, earlier: Sequence[Step], package: str) -> list[str]:
+    """The project's files that the step needs to run, those that define the classes of its inputs included."""
+    sources = {item.source for item in step.inputs}
+    for maker in reversed(earlier):
+        if maker.name in sources:
+            sources.update(item.source for item in maker.inputs)
+    ancestors = [maker for maker in earlier if maker.name in sources]
+    makers = [maker for maker in ancestors if maker.definitions]
+    shared = [f"{package}/shared.py"] if any(item.shared for item in (step, *ancestors)) else []
+    steps = [f"{package}/steps/{item.name}.py" for item in (*makers, step)]
+    scaffold = ["__init__.py", "artifacts.py", "task.py"]
+    return [f"{package}/{name}" for name in scaffold] + shared + [f"{package}/steps/__init__.py", *steps]

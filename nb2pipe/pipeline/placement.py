@@ -1,0 +1,229 @@
+"""Where every definition goes: shared.py, the top of a step's file, or the step itself.
+
+A definition that needs nothing but imports, constants and other such definitions is closed: it stands once, in
+shared.py when several steps use it. One that reads data of the notebook stays in each step that uses it.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+
+from nb2pipe.dataflow.model import Flow, Statement, StepFlow
+from nb2pipe.dataflow.values import IMMUTABLE
+from nb2pipe.pipeline.fragments import alone_on_its_lines
+
+
+@dataclass(slots=True)
+class Placement:
+    """Statement numbers by place. `top` are imports and definitions at module level of a step's file."""
+
+    shared: set[int] = field(default_factory=set)
+    shared_imports: set[int] = field(default_factory=set)
+    imports: dict[str, set[int]] = field(default_factory=dict)
+    top: dict[str, set[int]] = field(default_factory=dict)
+    setup: dict[str, set[int]] = field(default_factory=dict)
+    prelude: dict[str, set[int]] = field(default_factory=dict)
+    from_shared: dict[str, set[str]] = field(default_factory=dict)
+
+
+class Placer:
+    """Decides the place of every statement that is repeated or moved."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.statements = flow.statements
+        self.by_step = {s.name: s for s in flow.steps}
+        self.provides = {s.name: self._provided(s) for s in flow.steps}
+        self.local = {s.name: self._bound_in(s) for s in flow.steps}
+        self.by_value = set().union(*(s.by_value for s in flow.steps)) if flow.steps else set()
+        self.changed = {n for s in self.statements if s.step for n in s.changes}
+        self.neighbours: dict[int, list[Statement]] = {}
+        for statement in self.statements:
+            self.neighbours.setdefault(statement.cell, []).append(statement)
+        self._closed: dict[int, bool] = {}
+
+    def place(self) -> Placement:
+        """Place everything."""
+        placement = Placement()
+        for step in self.flow.steps:
+            for table in (placement.imports, placement.top, placement.setup, placement.prelude):
+                table[step.name] = set()
+            placement.from_shared[step.name] = set()
+        for step in self.flow.steps:
+            self._place_step(step, placement)
+        self._complete_shared(placement)
+        self._use_shared(placement)
+        return placement
+
+    def _provided(self, step: StepFlow) -> dict[str, int]:
+        """The one statement that gives each name a source in this step: repeated, or its own."""
+        found = {n: i for i, names in sorted(step.copies.items()) for n in names}
+        for index in step.statements:
+            for name in self.statements[index].writes:
+                found[name] = index if name not in found else -1
+        return found
+
+    def _bound_in(self, step: StepFlow) -> set[str]:
+        """Names that the step's own code computes: no source outside of it can stand for them."""
+        own = [self.statements[i] for i in step.statements]
+        return {n for s in own for n in [*s.writes, *s.deletes] if s.kind not in ("import", "definition")}
+
+    # --- closed definitions -----------------------------------------------------------------------------------------
+    def needs(self, statement: Statement) -> set[str]:
+        """The outer names that a statement and the functions it defines read."""
+        return {*statement.record.reads, *statement.frees}
+
+    def users(self, index: int) -> list[StepFlow]:
+        """The steps in which a statement is in force: those that repeat it, and its own."""
+        return [s for s in self.flow.steps if index in s.copies or index in s.statements]
+
+    def closed(self, index: int) -> bool:
+        """Whether a definition or constant means the same at the top of a module."""
+        if index not in self._closed:
+            self._closed[index] = True  # a cycle of functions is as closed as its members
+            self._closed[index] = self._is_closed(self.statements[index])
+            if not self._closed[index]:
+                self._closed = {i: c for i, c in self._closed.items() if not c}
+        return self._closed[index]
+
+    def _is_closed(self, statement: Statement) -> bool:
+        if statement.kind not in ("definition", "constant", "import") or statement.writes_globals:
+            return False
+        if set(statement.writes) & (self.by_value | self.changed) or not self._bound_once(statement):
+            return False
+        if not alone_on_its_lines(statement, self.neighbours[statement.cell]):
+            return False
+        if statement.kind == "constant" and not self._unchanging(statement):
+            return False
+        return all(self._closed_name(step, name) for step in self.users(statement.index) for name in self.needs(statement))
+
+    def _bound_once(self, statement: Statement) -> bool:
+        """Whether every step that uses the statement binds its names nowhere else."""
+        return all(
+            self.provides[step.name].get(name) == statement.index and name not in self._rebound(step, statement)
+            for step in self.users(statement.index)
+            for name in statement.writes
+            if name in self.provides[step.name]
+        )
+
+    def _rebound(self, step: StepFlow, statement: Statement) -> set[str]:
+        own = [self.statements[i] for i in step.statements if i != statement.index]
+        return {n for s in own for n in [*s.writes, *s.deletes]}
+
+    def _unchanging(self, statement: Statement) -> bool:
+        """Constants of other types than the plain ones must not be changed by any step."""
+        return all(v.type in IMMUTABLE or n not in self.changed for n, v in statement.values.items())
+
+    def _closed_name(self, step: StepFlow, name: str) -> bool:
+        source = self.provides[step.name].get(name)
+        if source is None:
+            return name not in step.inputs and name not in step.parameters
+        return source >= 0 and self.closed(source)
+
+    # --- placing ----------------------------------------------------------------------------------------------------
+    def _place_step(self, step: StepFlow, placement: Placement) -> None:
+        for index in step.copies:
+            self._place_copy(step, self.statements[index], placement)
+        for index in step.setup:
+            if index not in step.copies:
+                early = self._is_early(self.statements[index])
+                (placement.prelude if early else placement.setup)[step.name].add(index)
+        for index in step.statements:
+            self._place_own(step, self.statements[index], placement)
+
+    def _place_copy(self, step: StepFlow, statement: Statement, placement: Placement) -> None:
+        index = statement.index
+        if statement.kind == "import" and self.closed(index):
+            placement.imports[step.name].add(index)
+        elif not self.closed(index):
+            placement.setup[step.name].add(index)
+        elif self._is_shared(statement):
+            placement.shared.add(index)
+        else:
+            placement.top[step.name].add(index)
+
+    def _place_own(self, step: StepFlow, statement: Statement, placement: Placement) -> None:
+        index = statement.index
+        if statement.kind == "future":
+            placement.imports[step.name].add(index)
+        elif isinstance(statement.node, (ast.Import, ast.ImportFrom)):
+            if self.closed(index) and not self._after_environment(step, index):
+                placement.imports[step.name].add(index)
+        elif statement.kind == "definition" and self.closed(index):
+            if self._is_shared(statement):
+                placement.shared.add(index)
+            else:
+                placement.top[step.name].add(index)
+        elif statement.kind == "constant" and index in placement.shared:
+            pass
+
+    def _is_shared(self, statement: Statement) -> bool:
+        """What several steps use stands in shared.py; classes always do, so that they are one class everywhere."""
+        if isinstance(statement.node, ast.ClassDef):
+            return len(self.flow.steps) > 1
+        return len(self._real_users(statement)) > 1
+
+    def _real_users(self, statement: Statement) -> list[StepFlow]:
+        """The steps that mention what the statement defines, its own only if it does so itself."""
+        names = set(statement.writes)
+        return [
+            s
+            for s in self.users(statement.index)
+            if statement.index in s.copies
+            or any(names & self.needs(self.statements[i]) for i in s.statements if i != statement.index)
+        ]
+
+    @staticmethod
+    def _is_early(statement: Statement) -> bool:
+        """Set-up of the environment comes before the imports that may look at it."""
+        return any(c.channel in ("environment", "search path") and c.use == "set" for c in statement.record.channels)
+
+    def _after_environment(self, step: StepFlow, index: int) -> bool:
+        """Whether the step sets up the environment before this import: then the import stays where it is."""
+        return any(self._is_early(self.statements[i]) for i in step.statements if i < index)
+
+    # --- shared.py --------------------------------------------------------------------------------------------------
+    def _complete_shared(self, placement: Placement) -> None:
+        """What shared definitions need is shared too."""
+        todo = sorted(placement.shared)
+        while todo:
+            index = todo.pop()
+            for name in sorted(self.needs(self.statements[index])):
+                for step in self.users(index):
+                    source = self.provides[step.name].get(name)
+                    if source is None or source < 0 or source in placement.shared or source == index:
+                        continue
+                    if self.statements[source].kind == "import":
+                        placement.shared_imports.add(source)
+                    else:
+                        placement.shared.add(source)
+                        todo.append(source)
+        for step in self.flow.steps:
+            placement.top[step.name] -= placement.shared
+
+    def _use_shared(self, placement: Placement) -> None:
+        """What each step imports from shared.py: the names that its file mentions."""
+        for step in self.flow.steps:
+            mentioned = self._mentioned(step, placement)
+            for name, source in self.provides[step.name].items():
+                if source in placement.shared and name in mentioned:
+                    placement.from_shared[step.name].add(name)
+
+    def _mentioned(self, step: StepFlow, placement: Placement) -> set[str]:
+        here = {*step.statements, *placement.top[step.name], *placement.setup[step.name], *placement.prelude[step.name]}
+        texts = [self.statements[i].node for i in here - placement.shared]
+        return {n.id for t in texts for n in ast.walk(t) if isinstance(n, ast.Name)} | {
+            name for i in here for name in self.statements[i].record.strings
+        }
+
+    def mentioned_imports(self, step: StepFlow, placement: Placement) -> set[int]:
+        """Of the imports that could stand at the top of the step's file, those that its code mentions."""
+        mentioned = self._mentioned(step, placement)
+        kept = set()
+        for index in placement.imports[step.name]:
+            statement = self.statements[index]
+            star = any(a.name == "*" for a in getattr(statement.node, "names", []))
+            if statement.kind == "future" or star or set(statement.writes) & mentioned or index in step.statements:
+                kept.add(index)
+        return kept

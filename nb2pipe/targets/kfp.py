@@ -1,0 +1,102 @@
+"""The target `kfp`: compiles a project to the intermediate representation of Kubeflow Pipelines v2, by kfp itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nb2pipe.findings import Finding, finding
+from nb2pipe.targets.base import CompileError, read_map
+
+CHILD = Path(__file__).with_name("kfp_child.py")
+LARGEST_ARGUMENT = 128 * 1024 - 1
+"""Bytes of one argument of a command on Linux; a component's program is one."""
+
+
+class Kfp:
+    """Kubeflow Pipelines."""
+
+    name = "kfp"
+
+    def unsupported(self, graph: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Errors for what a cluster could not do as the notebook does it."""
+        return tuple(_unsupported(graph))
+
+    def compile(self, project: Path) -> Path:
+        """Compiles the project's pipeline.py to pipeline.yaml."""
+        return compile(project)
+
+
+def compile(project: Path) -> Path:
+    """Compiles the project's pipeline.py, as it lies there, to pipeline.yaml beside it; returns that file.
+
+    The same project gives the same bytes. Raises CompileError with what kfp said; the old file is then still there.
+    """
+    project = project.resolve()
+    graph = read_map(project)["pipeline"]
+    refused = tuple(_unsupported(graph))
+    if refused:
+        raise CompileError(refused)
+    part, target = project / f".pipeline-{os.getpid()}.yaml", project / "pipeline.yaml"
+    try:
+        # A pipeline.py that a person edited may need more of kfp than the light way imports.
+        child = _compiled("compile-light", project, part)
+        child = child if child.returncode == 0 else _compiled("compile", project, part)
+        if child.returncode:
+            raise CompileError(
+                [finding("compile-failed", f"kfp cannot compile pipeline.py: {last_words(child.stderr)}")]
+            )
+        too_large = tuple(_too_large(part.read_text(encoding="utf-8"), graph))
+        if too_large:
+            raise CompileError(too_large)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _compiled(way: str, project: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CHILD), way, str(project), str(output)]
+    return subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=child_env(), check=False
+    )
+
+
+def child_env() -> dict[str, str]:
+    """The environment of a child that imports kfp: its warnings do not concern the user."""
+    return {**os.environ, "PYTHONWARNINGS": "ignore"}
+
+
+def last_words(log: str) -> str:
+    """The last line of a traceback that says something, without colour."""
+    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it ended without a message."
+
+
+def _unsupported(graph: Mapping[str, Any]) -> Iterator[Finding]:
+    """What stands on one machine's disk is not there when the next step runs on another."""
+    makers = {path: step["name"] for step in graph["steps"] for path in step["files_made"] if "://" not in path}
+    for step in graph["steps"]:
+        for path in step["files_fixed"]:
+            if path in makers and makers[path] != step["name"]:
+                message = f"Step {step['name']} reads {path}, which step {makers[path]} writes on another machine."
+                yield finding("file-not-shared", message, cell=step["cells"][0], name=path)
+
+
+def _too_large(text: str, graph: Mapping[str, Any]) -> Iterator[Finding]:
+    if len(text) <= LARGEST_ARGUMENT:
+        return
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    executors = next(iter(yaml.load_all(text, loader)))["deploymentSpec"]["executors"]
+    for name, executor in executors.items():
+        words = executor.get("container", {}).get("command", [])
+        if any(len(word.encode()) > LARGEST_ARGUMENT for word in words):
+            message = f"The code of {name.removeprefix('exec-')} is too large to travel in the pipeline."
+            yield finding("code-too-large", message, name=name.removeprefix("exec-"))

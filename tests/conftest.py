@@ -1,0 +1,14 @@
+"""Settings that all tests share."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# A child process that cannot keep byte code compiles its imports again each time: ten times slower.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+settings.register_profile("nb2pipe", deadline=None, print_blob=True)
+settings.load_profile("nb2pipe")
