@@ -159,7 +159,9 @@ def tag_text(document: dict[str, Any]) -> str:
 
 @cli.command()
 @NOTEBOOK
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The project's folder (default: beside the notebook).")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="The project's folder (default: beside the notebook)."
+)
 @click.option("--target", type=str, help="What to compile for: kfp or vertex.")
 @click.option("--name", help="The pipeline's name.")
 @click.option("--base-image", help="The container image that steps run in.")
@@ -183,7 +185,9 @@ def convert(
         from nb2pipe.convert import finding_json
 
         speech.findings(found)
-        speech.document({"stale": bool(found), "findings": [finding_json(f) for f in found]}, "stale" if found else "up to date")
+        speech.document(
+            {"stale": bool(found), "findings": [finding_json(f) for f in found]}, "stale" if found else "up to date"
+        )
         return 1 if found else 0
     speech.findings([f for f in conversion.findings if f.severity != "error"], _sources(conversion))
     converted = conversion.convert(out, target)

@@ -1,7 +1,7 @@
 """The walk: from a notebook to a running pipeline, top to bottom, each line one call. The first part is pure.
 
-    notebook = read(path) -> flow = analyse(notebook) -> pipeline = build(flow) -> project = generate(pipeline)
-    -> project is written -> target.compile -> run
+notebook = read(path) -> flow = analyse(notebook) -> pipeline = build(flow) -> project = generate(pipeline)
+-> project is written -> target.compile -> run
 """
 
 from __future__ import annotations
@@ -152,9 +152,7 @@ class Conversion:
         folder = Path(out) if out is not None else self.folder
         written = write(self.project, folder, finish=lambda staged: [place.compile(staged)])
         compiled = folder / "pipeline.yaml"
-        return Converted(
-            folder, compiled if compiled.is_file() else None, written, (*self.findings, *written.findings)
-        )
+        return Converted(folder, compiled if compiled.is_file() else None, written, (*self.findings, *written.findings))
 
     @property
     def folder(self) -> Path:
@@ -279,5 +277,14 @@ def step_documents(pipeline: Pipeline) -> list[Json]:
 
 
 def _plain_steps(layout: Layout) -> list[Json]:
-    empty: Iterable[str] = ("inputs", "outputs", "parameters", "shared", "files_in", "files_out", "after", "requirements")
+    empty: Iterable[str] = (
+        "inputs",
+        "outputs",
+        "parameters",
+        "shared",
+        "files_in",
+        "files_out",
+        "after",
+        "requirements",
+    )
     return [{"name": s.name, "cells": list(s.cells), **{key: [] for key in empty}} for s in layout.steps]

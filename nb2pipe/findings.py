@@ -212,9 +212,22 @@ CODES: dict[str, Code] = {
     "code-too-large": Code(
         "error", "A step's code is too large to travel inside the pipeline.", "Build an image and use --image REF."
     ),
+    "not-distributed": Code(
+        "warning", "A step is not yet spread over workers.", "Nothing to do; the result is the same."
+    ),
     "file-not-shared": Code(
         "error",
         "A file at an absolute path crosses steps, which may run on different machines.",
         "Use a path relative to the notebook, or a gs:// path.",
+    ),
+    "late-binding": Code(
+        "error",
+        "A stored function or object reads a variable that changes later.",
+        "Pass the variable as an argument, or keep the definition and its use in one step.",
+    ),
+    "class-identity": Code(
+        "error",
+        "A class would exist twice, and its instances cross steps.",
+        "Let the class read constants and arguments only, so that it can be shared by all steps.",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ class Options:
 
 
 def _text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and "\0" not in value
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\0\ud800-\udfff]", value)
 
 
 def _texts(value: object) -> bool:
@@ -96,7 +97,7 @@ def _from_file(notebook: Path, findings: list[Finding]) -> object:
         tool = _toml(text).get("tool", {})
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:  # both TOML readers raise a ValueError
+    except (OSError, ValueError, RecursionError) as error:  # both TOML readers raise a ValueError
         findings.append(finding("bad-option", f"{file} cannot be read: {error}.", hint="Correct the file."))
         return {}
     return tool.get("nb2pipe", {}) if isinstance(tool, dict) else {}

@@ -187,13 +187,14 @@ def test_heavy_packages_are_imported_inside_functions() -> None:
 
 
 def loaded_by(arguments: list[str], folder: Path) -> set[str]:
-    """The top-level packages in sys.modules after `nb2pipe ARGUMENTS`."""
+    """The top-level packages of which `nb2pipe ARGUMENTS` imports a module (namespaces made by .pth files are not)."""
     code = (
         "import json, runpy, sys\n"
-        "sys.argv[0] = 'nb2pipe'\n"
+        "sys.argv[0], before = 'nb2pipe', set(sys.modules)\n"
         "try:\n    runpy.run_module('nb2pipe', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as stop:\n    status = stop.code or 0\n"
-        "print('\\nLOADED', json.dumps([status, sorted({m.split('.')[0] for m in sys.modules})]), file=sys.stderr)\n"
+        "new = sorted({m.split('.')[0] for m in set(sys.modules) - before})\n"
+        "print('\\nLOADED', json.dumps([status, new]), file=sys.stderr)\n"
     )
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(

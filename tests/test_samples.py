@@ -119,6 +119,24 @@ def test_check_has_no_error(name: str) -> None:
     assert len(check["steps"]) >= 4
 
 
+@pytest.mark.parametrize(
+    ("name", "step", "sources", "outputs"),
+    [
+        ("taxi_fare", "clean", {"load"}, {"df"}),
+        ("taxi_fare", "train", {"features"}, {"model"}),
+        ("wine_branches", "forest", {"prepare"}, {"forest", "forest_guess"}),
+        ("wine_branches", "linear", {"prepare"}, {"linear", "linear_guess"}),
+        ("wine_branches", "compare", {"prepare", "forest", "linear"}, set()),
+    ],
+)
+def test_graph(name: str, step: str, sources: set[str], outputs: set[str]) -> None:
+    """A model changes neither the data that it learns from nor what another model learned: branches stay parallel."""
+    check = doors.nb2pipe_json("check", f"{name}.ipynb", cwd=doors.SAMPLES / name)
+    found = next(entry for entry in check["steps"] if entry["name"] == step)
+    assert {entry["from"] for entry in found["inputs"]} == sources
+    assert {entry["name"] for entry in found["outputs"]} == outputs
+
+
 @every_sample
 def test_converting_twice_gives_the_same_bytes(name: str, samples: Path, tmp_path: Path) -> None:
     first = generated(convert(samples, name))

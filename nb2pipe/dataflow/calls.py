@@ -9,7 +9,7 @@ from nb2pipe.dataflow.effects import Keywords, apply_effect, elements, inside, u
 from nb2pipe.dataflow.machine import Machine, Place, Template
 from nb2pipe.dataflow.paths import path_joined
 from nb2pipe.dataflow.summaries import call_function
-from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, join, typed
+from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, join, typed
 
 Special = Callable[[Machine, list[Val], Keywords, Place], Val]
 
@@ -70,7 +70,7 @@ def _call_def(m: Machine, made: Def, args: list[Val], keywords: Keywords, place:
 
 def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A new instance of a class of the notebook."""
-    instance = Val(frozenset([m.heap.new(f"notebook.{made.name}", opaque=True)]), cls=made)
+    instance = Val(frozenset([m.heap.new(DEFINITION + made.name, opaque=True)]), cls=made)
     m.shared.mention(m, Val(defs=(made,)), place)
     init = made.method("__init__") or made.method("__new__")
     if init is not None:
@@ -118,6 +118,8 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
         own = receiver.defs[0].method(name)
         if own is not None:
             return call_function(m, own, args if _is_static(own) else [receiver, *args], keywords, place)
+    if receiver.type == "pathlib.Path" and name == "open":
+        return _open(m, [receiver, *args], keywords, place)
     text = _text_method(receiver, name, args)
     if text is not None:
         return text
@@ -148,7 +150,12 @@ def _library_base(cls: Def | None) -> str | None:
     return next(iter(cls.library_bases), None) or next(filter(None, map(_library_base, cls.bases)), None)
 
 
-_TEXT_METHODS = {"lower": str.lower, "upper": str.upper, "strip": str.strip, "title": str.title}
+_TEXT_METHODS: dict[str, Callable[[str], str]] = {
+    "lower": str.lower,
+    "upper": str.upper,
+    "strip": str.strip,
+    "title": str.title,
+}
 
 
 def _text_method(receiver: Val, name: str, args: list[Val]) -> Val | None:
@@ -198,7 +205,9 @@ def _bound_method(m: Machine, base: Val, own: Def, place: Place) -> Val:
 
 
 def _is_property(made: Def) -> bool:
-    names = [d.id if isinstance(d, ast.Name) else getattr(d, "attr", "") for d in getattr(made.node, "decorator_list", [])]
+    names = [
+        d.id if isinstance(d, ast.Name) else getattr(d, "attr", "") for d in getattr(made.node, "decorator_list", [])
+    ]
     return any("property" in n for n in names)
 
 
@@ -305,7 +314,8 @@ def _open(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     else:
         m.file("read", path, place)
     made = m.fresh("builtins.file")
-    m.shared.unstorable.update(made.objs)
+    for index in made.objs:
+        m.heap.objs[index].marks = frozenset(["unstorable"])
     return made
 
 
@@ -338,7 +348,9 @@ def _super(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val
 def _namespace(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if args:
         return Val(objs=m.heap.elements(args[0].objs))
-    m.say("dynamic-code", "`globals()`, `locals()` or `vars()` gives all names at once; which are used is unknown", place)
+    m.say(
+        "dynamic-code", "`globals()`, `locals()` or `vars()` gives all names at once; which are used is unknown", place
+    )
     return m.unknown()
 
 
@@ -403,7 +415,7 @@ def _run_text(m: Machine, ref: str, node: ast.Call, place: Place) -> Val:
         return m.unknown()
     m.record.dynamic.add(ref[9:])
     try:
-        tree = ast.parse(text.strip(), mode="eval" if ref == "builtins.eval" else "exec")
+        tree = _parsed(text.strip(), ref)
     except SyntaxError:
         m.say("dynamic-code", f"`{ref[9:]}` is given text that is not Python", place)
         return m.unknown()
@@ -415,6 +427,10 @@ def _run_text(m: Machine, ref: str, node: ast.Call, place: Place) -> Val:
     finally:
         m.lines = lines
     return Val(type="builtins.NoneType", const=None)
+
+
+def _parsed(text: str, ref: str) -> ast.Expression | ast.Module:
+    return ast.parse(text, mode="eval") if ref == "builtins.eval" else ast.parse(text)
 
 
 def _string_references(m: Machine, node: ast.Call, place: Place) -> None:

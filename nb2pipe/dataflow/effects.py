@@ -68,9 +68,7 @@ def _at(place: int | str, receiver: Val, args: list[Val], keywords: Keywords) ->
     return join(list(keywords.values())) if keywords else None
 
 
-def _mutations(
-    m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place
-) -> None:
+def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
     for where in effect.mutates:
         val = _at(where, receiver, args, keywords)
         if val is not None:
@@ -78,6 +76,9 @@ def _mutations(
     if effect.mutates_parts:
         held = m.heap.reach(receiver.objs)
         m.mutate([o for o in held if not (m.heap.objs[o].type or "").startswith(_DATA)], place)
+        for mark in sorted(frozenset().union(*(m.heap.objs[o].marks for o in held))):
+            if mark.startswith("draws:"):
+                m.channel("random:" + mark.removeprefix("draws:"), "draw", place)
     if effect.inplace and "inplace" in keywords and keywords["inplace"].const is not False:
         m.mutate(receiver.objs, place)
     if effect.inplace and _uncopied(keywords) and args:
@@ -93,12 +94,8 @@ _DATA = ("builtins.", "pandas.", "numpy.ndarray", "function")
 def _channels(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> None:
     for generator in effect.seeds:
         m.channel("random:" + generator, "seed", place)
-    for generator, unless in effect.draws:
-        given = keywords.get(unless) if unless else None
-        if given is None or given.const is None:
-            m.channel("random:" + generator, "draw", place)
-        else:
-            m.mutate(given.objs, place)
+    for generator in _drawn(m, effect, keywords, place):
+        m.channel("random:" + generator, "draw", place)
     for channel in effect.sets:
         m.channel(channel, "set", place)
     for channel in effect.uses:
@@ -107,9 +104,23 @@ def _channels(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> N
         m.channel("external", "set", place)
 
 
+def _drawn(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> list[str]:
+    """The global generators that a call draws from; one that is given instead changes."""
+    found = []
+    for generator, unless, when in effect.draws:
+        given = keywords.get(unless) if unless else None
+        if given is not None and given.const is not None:
+            m.mutate(given.objs, place)
+        elif not when or (when in keywords and keywords[when].const is not False):
+            found.append(generator)
+    return found
+
+
 def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
     for use, places in (("read", effect.reads), ("write", effect.writes)):
-        named = {k: v for k, v in keywords.items() if k in places} if any(isinstance(p, str) for p in places) else keywords
+        named = (
+            {k: v for k, v in keywords.items() if k in places} if any(isinstance(p, str) for p in places) else keywords
+        )
         found = [v for where in places if (v := _at(where, receiver, args, named)) is not None]
         if found and not _in_memory(found[0]):
             m.file("read" if use == "read" else "write", found[0], place)
@@ -134,9 +145,7 @@ def _keep(m: Machine, holder: Val, kept: list[Val]) -> None:
                 m.heap.hold(index, part)
 
 
-def _value(
-    m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, results: list[Val]
-) -> Val:
+def _value(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, results: list[Val]) -> Val:
     if effect.splits:
         return _split(m, args)
     everything = [receiver, *args, *keywords.values()]
@@ -146,8 +155,10 @@ def _value(
     if effect.returns_self:
         found.append(receiver)
     found += [v for n in effect.returns_args if (v := _at(n, receiver, args, keywords)) is not None]
-    if effect.part:
-        found.append(Val(objs=m.heap.elements(receiver.objs)))
+    for where in effect.parts_of:
+        whole = _at(where, receiver, args, keywords) or Val()
+        # What iterating over the receiver gives may be what this very row describes.
+        found.append(Val(objs=m.heap.elements(whole.objs)) if where == SELF else elements(m, whole))
     if found and effect.view is None and effect.returns is None:
         return join(found)
     held = frozenset().union(*(v.objs for v in [*args, *keywords.values()])) if effect.holds else frozenset()
@@ -167,9 +178,7 @@ def _copied(m: Machine, source: Val | None, depth: int) -> frozenset[int]:
     return objs
 
 
-def _fresh(
-    m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, held: frozenset[int]
-) -> Val:
+def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, held: frozenset[int]) -> Val:
     type_name = _fresh_type(effect, receiver, args, keywords)
     if type_name in IMMUTABLE:
         return typed(str(type_name))
@@ -182,8 +191,10 @@ def _fresh(
     made = _sharing(m, type_name, bases) if bases else m.heap.new(type_name, opaque=type_name is None)
     for part in held:
         m.heap.hold(made, part)
-    if effect.unstorable:
-        m.shared.unstorable.add(made)
+    marks = {"unstorable"} if effect.unstorable else set()
+    if effect.makes:
+        marks.update("draws:" + generator for generator in _drawn(m, effect, keywords, m.place))
+    m.heap.objs[made].marks = frozenset(marks)
     return Val(objs=frozenset([made]), type=type_name)
 
 
@@ -233,13 +244,4 @@ def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, p
     results = call_back(m, values, place)
     given = frozenset().union(*(v.objs for v in values))
     m.mutate(given, place, deep=True)
-    made = m.unknown(given.union(*(r.objs for r in results)))
-    for index in callee.objs:
-        for part in given:
-            m.heap.hold(index, part)
-    changeable = [v for v in values if v.objs]
-    for one in changeable:
-        for other in changeable:
-            if one is not other and one is not callee:
-                _keep(m, one, [other])
-    return made
+    return m.unknown(given.union(*(r.objs for r in results)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, global_name
@@ -28,7 +28,12 @@ def _constant(m: Machine, node: ast.Constant) -> Val:
 
 
 def _name(m: Machine, node: ast.Name) -> Val:
-    return m.read(node.id, m.at(node))
+    val = m.read(node.id, m.at(node))
+    if val.defs and not val.objs:
+        # Named, not called: whatever takes it may hold on to the function or class.
+        held = frozenset(m.heap.definition(d) for d in val.defs)
+        return Val(held, val.type, val.ref, val.defs, val.const, val.items, val.cls)
+    return val
 
 
 def _attribute(m: Machine, node: ast.Attribute) -> Val:
@@ -161,7 +166,7 @@ def _conditional(m: Machine, node: ast.IfExp) -> Val:
         return join([m.evaluate(node.body), m.evaluate(node.orelse)])
 
 
-class _perhaps:  # noqa: N801 - reads as a word at its use
+class _perhaps:
     """Code inside may not run: a name missing there is no certain error."""
 
     def __init__(self, m: Machine) -> None:
@@ -283,4 +288,3 @@ _EVALUATORS: dict[type, Evaluator] = {
     ast.Slice: _slice,
     **dict.fromkeys(COMPREHENSIONS, _comprehension),
 }
-

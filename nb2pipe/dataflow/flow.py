@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nb2pipe.dataflow.forward import Forward, statements_of
@@ -41,9 +42,8 @@ def analyse(
     steps = [s for s in steps if s.statements]
     _classify(statements, forward)
     resolver = Resolver(statements, steps, owner, forward.heap, _declared(statements, parameters))
-    shared = [s for s in statements if s.step is None]
     for index, facts in enumerate(steps):
-        for setup in sorted(setup_copies(shared, facts.statements)):
+        for setup in sorted(setup_copies(statements, facts.statements)):
             resolver.need(index, statements[setup])
     flows = resolver.resolve()
     findings += [finding(c, m, cell=p.cell, line=p.line, name=n) for c, m, p, n in resolver.problems]
@@ -71,12 +71,12 @@ def _forward(
     """Run the forward pass; what every name is when each step has ended."""
     forward = Forward(by_cell, Tables(options.effects), parameters)
     exits: dict[str, dict[str, Bound]] = {}
+    last = {s.step: i for i, s in enumerate(statements) if s.step is not None}
     for index, statement in enumerate(statements):
         statement.index = index
         statement.writes, statement.changes, statement.deletes = {}, {}, set()
         forward.run([statement])
-        following = next((s.step for s in statements[index + 1 :] if s.step), None) if statement.step else None
-        if statement.step is not None and following != statement.step:
+        if statement.step is not None and last[statement.step] == index:
             exits[statement.step] = dict(forward.frame.env)
     return forward, exits
 
@@ -229,14 +229,7 @@ def _hidden(flows: Sequence[StepFlow], statements: Sequence[Statement], notebook
     shared = [s for s in statements if s.step is None]
     steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
     found = channel_findings(shared, steps)
-    return found + file_flow(flows, statements, files_beside(notebook.path))
-
-
-def files_beside(notebook: str) -> Iterable[str]:
-    """The files in the notebook's folder and below (two levels), relative to it."""
-    root = Path(notebook).resolve().parent
-    patterns = ("*", "*/*", "*/*/*")
-    return [p.relative_to(root).as_posix() for pattern in patterns for p in root.glob(pattern) if p.is_file()]
+    return found + file_flow(flows, statements, Path(notebook.path).resolve().parent)
 
 
 def _names(statements: Sequence[Statement], cells: Sequence[PyCell], layout: Layout) -> list[Finding]:
@@ -258,7 +251,11 @@ def _undefined(
 ) -> Finding | None:
     if name in IPYTHON_HISTORY or (name[:1] == "_" and name.lstrip("_i").isdigit()):
         return finding(
-            "ipython-history", f"{place} uses `{name}`, which is a notebook's history", cell=place.cell, line=place.line, name=name
+            "ipython-history",
+            f"{place} uses `{name}`, which is a notebook's history",
+            cell=place.cell,
+            line=place.line,
+            name=name,
         )
     if name in skipped:
         message = f"{place} needs {name}, which only the skipped cell {skipped[name]} defines"
@@ -268,8 +265,8 @@ def _undefined(
     message = f"{place} reads {name}, which no cell before it defines"
     if later is not None:
         message += f" (cell {later.cell} line {later.first} defines it later)"
-    severity = "warning" if perhaps else None
-    return finding("undefined-name", message, cell=place.cell, line=place.line, name=name, severity=severity)
+    found = finding("undefined-name", message, cell=place.cell, line=place.line, name=name)
+    return replace(found, severity="warning") if perhaps else found
 
 
 def _skipped_names(cells: Sequence[PyCell], layout: Layout) -> dict[str, int]:
@@ -280,7 +277,7 @@ def _skipped_names(cells: Sequence[PyCell], layout: Layout) -> dict[str, int]:
                 tree = ast.parse(cell.text)
             except (SyntaxError, ValueError):
                 continue
-            found.update({n: cell.cell.index for n in bound_names(tree)})
+            found.update(dict.fromkeys(bound_names(tree), cell.cell.index))
     return found
 
 
@@ -298,11 +295,13 @@ def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
         for need in flow.inputs.values():
             val = flow.input_values[need.name]
             reached = forward.heap.reach(val.objs)
-            bad = reached & forward.shared.unstorable
+            bad = {o for o in reached if "unstorable" in forward.heap.objs[o].marks}
             what = _UNSTORABLE_TYPES.get(val.type or "", "")
             if bad or what:
                 kind = what or forward.heap.objs[min(bad)].type or "a value"
-                message = f"{need.name} ({kind}) cannot be stored, and step {flow.name} takes it from step {need.source}"
+                message = (
+                    f"{need.name} ({kind}) cannot be stored, and step {flow.name} takes it from step {need.source}"
+                )
                 cell, line = _where(flow, need.name)
                 found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name))
         for bundle in flow.bundles:

@@ -117,7 +117,7 @@ class Forward:
                 self.mutations.pop(name, None)
                 continue
             own = self.shared.binds.get((statement.index, name), -1)
-            must = bound.must and bound.binds == frozenset([own])
+            must = bound.must and (bound.binds == frozenset([own]) or isinstance(statement.node, ast.Import))
             statement.writes[name] = (own, must)
             statement.values[name] = bound.val
             if must:

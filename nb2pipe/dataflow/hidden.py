@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
 
 from nb2pipe.dataflow.machine import FileEvent, Place, Template
 from nb2pipe.dataflow.model import Statement, StepFlow
@@ -27,15 +29,35 @@ def events(statements: Iterable[Statement]) -> list[Event]:
     return [Event(s.index, c.channel, c.use, c.place) for s in statements for c in s.record.channels]
 
 
-def setup_copies(shared: Sequence[Statement], step: Sequence[Statement]) -> set[int]:
-    """The set-up calls of shared cells that a step must repeat: those whose channel it uses."""
+def setup_copies(statements: Sequence[Statement], step: Sequence[Statement]) -> set[int]:
+    """The set-up calls that a step must repeat: those of shared cells, and library options that an earlier step sets,
+    whose channel it uses."""
     wanted = {c.channel for s in step for c in s.record.channels} | set(EVERYWHERE)
+    own = {s.index for s in step}
+    first = min(own, default=0)
     found = set()
-    for statement in shared:
-        touched = {c.channel for c in statement.record.channels if c.use in ("set", "seed")}
-        if touched & wanted:
-            found.add(statement.index)
+    for statement in statements:
+        if statement.index not in own and (statement.step is None or statement.index < first):
+            touched = _set_up(statement) if statement.step is None else _options(statement)
+            if touched & wanted:
+                found.add(statement.index)
     return found
+
+
+def _set_up(statement: Statement) -> set[str]:
+    """The channels that a shared statement sets up; a call of which nothing is known may set up what it mentions."""
+    channels = statement.record.channels
+    touched = {c.channel for c in channels if c.use in ("set", "seed") and c.channel != "external"}
+    if statement.kind == "setup" and statement.record.unknown_calls:
+        touched |= {c.channel for c in channels if c.channel.startswith("module:")}
+    return touched
+
+
+def _options(statement: Statement) -> set[str]:
+    """The libraries of which a step's statement sets options, by a call that needs nothing but constants."""
+    if statement.kind != "setup" or statement.record.unknown_calls or statement.writes:
+        return set()
+    return {c.channel for c in statement.record.channels if c.use == "set" and c.channel.startswith("module:")}
 
 
 def channel_findings(shared: Sequence[Statement], steps: Sequence[tuple[str, Sequence[Statement]]]) -> list[Finding]:
@@ -45,7 +67,8 @@ def channel_findings(shared: Sequence[Statement], steps: Sequence[tuple[str, Seq
     setters: dict[str, tuple[str, Place]] = {}
     drawn_in: dict[str, tuple[str, Place]] = {}
     for name, statements in steps:
-        found += _step_findings(name, events(statements), seeded, setters, drawn_in)
+        happening = events(s for s in statements if not _options(s))
+        found += _step_findings(name, happening, seeded, setters, drawn_in)
     return found
 
 
@@ -116,17 +139,16 @@ def external_order(steps: Sequence[tuple[str, Sequence[Statement]]]) -> dict[str
 def _local(event: FileEvent) -> str | None:
     """The path of a file event relative to the notebook's folder, None when it is no such path."""
     path = event.path
-    if path is None or "://" in path or path.startswith(("/", "~")) or path.startswith(".."):
+    if path is None or "://" in path or path.startswith(("/", "~", "..")):
         return None
     while path.startswith("./"):
         path = path[2:]
     return path if isinstance(event.path, Template) else path.rstrip("/") or None
 
 
-def file_flow(steps: Sequence[StepFlow], statements: Sequence[Statement], beside: Iterable[str]) -> list[Finding]:
-    """Fill in which files each step takes and gives; `beside` are the files that lie beside the notebook."""
+def file_flow(steps: Sequence[StepFlow], statements: Sequence[Statement], here: Path) -> list[Finding]:
+    """Fill in which files each step takes and gives; `here` is the notebook's folder."""
     found: list[Finding] = []
-    here = set(beside)
     written: dict[str, str] = {}
     unknown_writer: tuple[str, Place] | None = None
     for step in steps:
@@ -157,7 +179,7 @@ def _taken(
     event: FileEvent,
     written: Mapping[str, str],
     own: Mapping[str, None],
-    here: set[str],
+    here: Path,
     takes: dict[str, str | None],
 ) -> list[Finding]:
     if _covering(path, own):
@@ -167,8 +189,11 @@ def _taken(
         takes[one] = written[one]
     if writers:
         return []
-    if _exists(path, here) or isinstance(event.path, Template):
+    if isinstance(event.path, Template) or (here / path).exists():
         takes[path] = None
+        return []
+    if any(mark in path for mark in "*?["):
+        takes.update(dict.fromkeys(p.relative_to(here).as_posix() for p in sorted(here.glob(path))))
         return []
     message = f"the file {path!r} is written by no step before and does not lie beside the notebook"
     place = event.place
@@ -176,12 +201,8 @@ def _taken(
 
 
 def _covering(path: str, paths: Iterable[str]) -> list[str]:
-    """Those of `paths` that are `path`, lie in it or hold it."""
-    return [p for p in paths if p == path or p.startswith(path + "/") or path.startswith(p + "/")]
-
-
-def _exists(path: str, here: set[str]) -> bool:
-    return path in here or any(h.startswith(path + "/") for h in here)
+    """Those of `paths` that are `path`, match it, lie in it or hold it."""
+    return [p for p in paths if p == path or p.startswith(path + "/") or path.startswith(p + "/") or fnmatch(p, path)]
 
 
 def _unknown_read(
@@ -207,7 +228,7 @@ def _modules(
             if writers:
                 message = f"step {step.name} imports {root}, which step {written[writers[0]]} writes to its own disk"
                 found.append(finding("hidden-file", message, cell=place.cell, line=place.line, name=root))
-            elif _exists(path, here) and (path.endswith(".py") or f"{root}/__init__.py" in here):
+            elif (here / (path if path.endswith(".py") else f"{root}/__init__.py")).is_file():
                 takes[path] = None
                 break
     return found

@@ -55,7 +55,9 @@ def _only_defines(node: ast.If | ast.Try) -> bool:
     blocks = [node.body, node.orelse]
     if isinstance(node, ast.Try):
         blocks += [node.finalbody, *(h.body for h in node.handlers)]
-    return all(_defines(s) for block in blocks for s in block) and any(_imports(s) or is_definition(s) for s in node.body)
+    return all(_defines(s) for block in blocks for s in block) and any(
+        _imports(s) or is_definition(s) for s in node.body
+    )
 
 
 def _defines(node: ast.stmt) -> bool:

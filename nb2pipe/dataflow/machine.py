@@ -238,7 +238,7 @@ class Machine:
     # --- effects ------------------------------------------------------------------------------------------------
     def mutate(self, objs: Iterable[int], place: Place, *, deep: bool = False) -> None:
         """The objects change; with `deep` also all that they hold."""
-        start = self.heap.reach(objs) if deep else set(objs)
+        start = self.heap.reach(o for o in objs if deep or self.heap.objs[o].hub) | set(objs)
         for index in self.heap.sharing(start):
             self.record.mutated.setdefault(index, place)
 
@@ -246,12 +246,14 @@ class Machine:
         """A new value of that type; immutable types have no object, one of an unknown type may hold more than is known."""
         if type_name in IMMUTABLE:
             return Val(type=type_name)
-        return Val(objs=frozenset([self.heap.new(type_name, parts, opaque=opaque or type_name is None)]), type=type_name)
+        return Val(
+            objs=frozenset([self.heap.new(type_name, parts, opaque=opaque or type_name is None)]), type=type_name
+        )
 
     def unknown(self, objs: Iterable[int] = ()) -> Val:
         """A value of which nothing is known but that it may be or hold `objs`."""
         several = frozenset(objs)
-        return Val(objs=several | {self.heap.new(None, several, opaque=True)})
+        return Val(objs=frozenset([self.heap.hub(several) if several else self.heap.new(None, opaque=True)]))
 
     def channel(self, name: str, use: ChannelUse, place: Place) -> None:
         """Note a use of hidden state."""
@@ -283,7 +285,6 @@ class Shared:
     provided: dict[int, dict[str, str]] = field(default_factory=dict)
     binds: dict[tuple[int, str], int] = field(default_factory=dict)
     future_annotations: bool = False
-    unstorable: set[int] = field(default_factory=set)
     mentioning: set[Def] = field(default_factory=set)
 
     def bind_of(self, machine: Machine, name: str) -> int:

@@ -12,7 +12,6 @@ from nb2pipe.dataflow.values import Val
 from nb2pipe.findings import Finding
 from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell, Role
 
-
 Kind = Literal["import", "definition", "constant", "setup", "show", "future", "data"]
 
 
@@ -60,7 +59,8 @@ class StepFlow:
 
     `copies` are indexes of statements that are repeated as source in front of the step, in notebook order; `setup`
     those among them that must run each time (seeds, options, values made anew). `bundles` are groups of names that
-    share identity: in the inputs and in the outputs. `types` give the abstract values of inputs and outputs.
+    share identity. `input_values` and `output_values` are what is known of them. `by_value` are definitions that are
+    handed on as values; `carries` names, for each output, the definitions of the notebook that it may hold.
     """
 
     name: str
@@ -76,6 +76,7 @@ class StepFlow:
     input_values: dict[str, Val] = field(default_factory=dict)
     output_values: dict[str, Val] = field(default_factory=dict)
     by_value: set[str] = field(default_factory=set)
+    carries: dict[str, frozenset[str]] = field(default_factory=dict)
     files_in: tuple[tuple[str, str | None], ...] = ()
     files_out: tuple[str, ...] = ()
     after: tuple[str, ...] = ()

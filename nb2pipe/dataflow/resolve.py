@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from nb2pipe.dataflow.machine import Bound, Place
 from nb2pipe.dataflow.model import Kind, Need, Statement, StepFlow
-from nb2pipe.dataflow.values import IMMUTABLE, Heap, Val
+from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Heap, Val
 
 REPEATABLE = ("import", "definition", "constant")
 
@@ -139,10 +139,16 @@ class Resolver:
         shared = {o for o in origins if self.statements[o].step is None}
         if origins and shared == origins:
             self._from_shared(index, name, place, at)
-        elif len(origins) == 1 and self._repeat(index, self.statements[next(iter(origins))], name, place):
+        elif self._one_source(origins) and all(
+            self._repeat(index, self.statements[o], name, place) for o in sorted(origins)
+        ):
             pass
         else:
             self.data[index].setdefault(name, place)
+
+    def _one_source(self, origins: set[int]) -> bool:
+        """Whether one statement binds, or several imports of one package do."""
+        return len(origins) == 1 or (bool(origins) and all(self.kinds[o] == "import" for o in origins))
 
     def _changed_before(self, index: int, name: str, binds: frozenset[int]) -> bool:
         """Whether a step up to this one changes the content of the value read."""
@@ -286,11 +292,14 @@ class Resolver:
     # --- results --------------------------------------------------------------------------------------------------------
     def _outputs(self, index: int, facts: StepFacts, names: set[str]) -> None:
         flow = self.flows[index]
-        for name in sorted(names, key=lambda n: (_order(facts, n), n)):
+        for name in sorted(names, key=lambda n: _order(facts, n)):
             flow.outputs[name] = facts.reason(name)
             flow.output_values[name] = facts.exit[name].val
             if facts.exit[name].val.defs:
                 flow.by_value.add(name)
+        for name, val in flow.output_values.items():
+            types = {self.heap.objs[o].type or "" for o in self.heap.reach_at(val.objs, facts.clock)}
+            flow.carries[name] = frozenset(t.removeprefix(DEFINITION) for t in types if t.startswith(DEFINITION))
         flow.maybe_unbound = frozenset(n for n in flow.outputs if not facts.exit[n].must)
 
     def _inputs(self, index: int) -> None:
@@ -334,9 +343,12 @@ class Resolver:
                 self.problems.append(("view-across-steps", message, place, name))
 
 
-def _order(facts: StepFacts, name: str) -> tuple[int, int]:
-    place = facts.must.get(name) or facts.may.get(name) or facts.changes.get(name)
-    return (place.cell, place.line) if place else (1 << 30, 0)
+def _order(facts: StepFacts, name: str) -> tuple[int, int, str]:
+    """Outputs stand in the order in which the step binds them; what it only hands on comes last."""
+    for table in (facts.must, facts.may, facts.changes):
+        if name in table:
+            return (table[name].cell, list(table).index(name), "")
+    return (1 << 30, 0, name)
 
 
 def _merged(groups: list[set[str]]) -> list[set[str]]:

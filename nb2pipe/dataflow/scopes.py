@@ -73,7 +73,13 @@ def walrus_names(node: ast.AST) -> set[str]:
 
 def arguments(args: ast.arguments) -> list[str]:
     """The parameter names of a signature, in order."""
-    several = [*args.posonlyargs, *args.args, *filter(None, [args.vararg]), *args.kwonlyargs, *filter(None, [args.kwarg])]
+    several = [
+        *args.posonlyargs,
+        *args.args,
+        *filter(None, [args.vararg]),
+        *args.kwonlyargs,
+        *filter(None, [args.kwarg]),
+    ]
     return [a.arg for a in several]
 
 
@@ -85,9 +91,7 @@ def scope(node: Function) -> Scope:
     for statement in body:
         binder.visit(statement)
     free = binder.outer | binder.nonlocals
-    return Scope(
-        frozenset(binder.bound - free), frozenset(binder.outer), frozenset(binder.nonlocals), binder.generator
-    )
+    return Scope(frozenset(binder.bound - free), frozenset(binder.outer), frozenset(binder.nonlocals), binder.generator)
 
 
 def bound_names(node: ast.AST) -> frozenset[str]:

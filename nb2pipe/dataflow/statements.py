@@ -103,7 +103,17 @@ def _assert(m: Machine, node: ast.Assert) -> None:
 def _import(m: Machine, node: ast.Import) -> None:
     for alias in node.names:
         ref = alias.name if alias.asname else alias.name.partition(".")[0]
+        before = m.frame.find(alias.asname or ref)
         m.assign(alias.asname or ref, Val(ref=ref), m.at(node))
+        if "." in alias.name and not alias.asname and before is not None and before.val.ref == ref:
+            _add_submodule(m, ref, before)
+
+
+def _add_submodule(m: Machine, name: str, before: Bound) -> None:
+    """`import a.b` after `import a.c`: the name `a` needs both statements."""
+    bound = m.frame.find(name)
+    assert bound is not None
+    m.frame.set(name, Bound(bound.val, bound.binds | before.binds, bound.must))
 
 
 def _import_from(m: Machine, node: ast.ImportFrom) -> None:
@@ -359,9 +369,7 @@ def _was_bound(m: Machine, name: str) -> bool:
     return bound is not None and bound.must
 
 
-def _followed(
-    m: Machine, branch: dict[str, Bound], ended: bool, more: list[ast.stmt]
-) -> tuple[dict[str, Bound], bool]:
+def _followed(m: Machine, branch: dict[str, Bound], ended: bool, more: list[ast.stmt]) -> tuple[dict[str, Bound], bool]:
     before, m.frame.ended = m.frame.ended, ended
     with m.frame.layer() as layer:
         layer.update(branch)

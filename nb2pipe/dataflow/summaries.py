@@ -127,9 +127,7 @@ def _evaluate_signature(m: Machine, node: Function) -> None:
 
 
 # --- summaries --------------------------------------------------------------------------------------------------
-def bind_arguments(
-    node: Function, args: list[Val], keywords: Mapping[str | None, Val]
-) -> dict[str, Val]:
+def bind_arguments(node: Function, args: list[Val], keywords: Mapping[str | None, Val]) -> dict[str, Val]:
     """The value of each parameter for a call; a missing one is its default, unknown but fresh."""
     spec = node.args
     positional = [a.arg for a in [*spec.posonlyargs, *spec.args]]
@@ -159,14 +157,15 @@ def summarize(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     known = m.shared.summaries.setdefault(made, [])
     for other_key, summary in known:
         if other_key == key and _still_holds(m, summary):
-            return summary
+            return summary  # type: ignore[no-any-return]
     if len(known) >= MOST_VARIANTS:
         arguments_ = {name: Val(objs=val.objs) for name, val in arguments_.items()}
         key = tuple((name, signature(val)) for name, val in sorted(arguments_.items()))
     running = (made, key)
     if running in m.shared.running:
         m.shared.assumed.add(running)
-        return m.shared.running[running]
+        assumed: Summary = m.shared.running[running]
+        return assumed
     return _interpreted(m, made, arguments_, running)
 
 
@@ -243,9 +242,7 @@ def _outward(val: Val) -> Val:
 
 
 # --- calls ------------------------------------------------------------------------------------------------------
-def call_function(
-    m: Machine, made: Def, args: list[Val], keywords: Mapping[str | None, Val], place: Place
-) -> Val:
+def call_function(m: Machine, made: Def, args: list[Val], keywords: Mapping[str | None, Val], place: Place) -> Val:
     """Call a function of the notebook: its effects happen here, its value is returned."""
     node = made.node
     assert not isinstance(node, ast.ClassDef)
@@ -311,7 +308,8 @@ class _Real:
         """The real objects that `index` stands for."""
         if index not in self.known:
             obj = self.summary.heap.objs[index]
-            self.known[index] = frozenset([self.m.heap.new(obj.type, opaque=obj.opaque)])
+            made = self.m.heap.hub(()) if obj.hub else self.m.heap.new(obj.type, opaque=obj.opaque)
+            self.known[index] = frozenset([made])
         return self.known[index]
 
     def several(self, indexes: Iterable[int]) -> frozenset[int]:
@@ -370,4 +368,3 @@ def class_members(m: Machine, node: ast.ClassDef, frame: Frame) -> tuple[dict[st
     names = bound_names(ast.Module(body=node.body, type_ignores=[]))
     found = {n: b.val.defs[0] for n in sorted(names) if (b := frame.find(n)) is not None and b.val.defs}
     return found, names
-

@@ -9,7 +9,7 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     elementwise           a fresh value of the type of the first argument that is an array, a series or a frame
     each TYPE             what the result holds is of that type
     returns self | arg N  the receiver or an argument itself
-    returns part of self  something that the receiver holds
+    returns part of self | arg N    something that it holds
     view of self | arg N  a fresh value that shares memory with it; so does what it holds
     copies arg N [twice]  the result holds what the argument holds (twice: what that holds)
     like arg N            a fresh value of that argument's type
@@ -19,7 +19,8 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     keeps [with PREFIX]   the receiver holds on to the arguments (when it holds something of such a type)
     holds                 the result holds on to the arguments
     gathers               the result holds what the receiver holds; rows: in tuples
-    draws GENERATOR [unless NAME=]  draws from a global random generator
+    draws GENERATOR [unless NAME= [when NAME=]]  draws from a global random generator; a constructor also marks what it
+                          makes, and `mutates parts` draws then
     seeds GENERATOR       seeds it
     reads arg N | NAME=   reads the file of that path;   writes ... writes it
     sets CHANNEL          changes state of the process;  uses CHANNEL reads it
@@ -54,14 +55,14 @@ class Effect:
     returns: str | None = None
     returns_self: bool = False
     returns_args: tuple[int, ...] = ()
-    part: bool = False
+    parts_of: tuple[int, ...] = ()
     view: int | None = None
     like: int | None = None
     mutates: tuple[int | str, ...] = ()
     inplace: bool = False
     keeps: bool = False
     holds: bool = False
-    draws: tuple[tuple[str, str], ...] = ()
+    draws: tuple[tuple[str, str, str], ...] = ()
     seeds: tuple[str, ...] = ()
     reads: tuple[int | str, ...] = ()
     writes: tuple[int | str, ...] = ()
@@ -109,8 +110,8 @@ def _returns(effect: Effect, words: list[str]) -> Effect:
         return replace(effect, returns_self=True)
     if words[0] == "arg":
         return replace(effect, returns_args=(*effect.returns_args, int(words[1])))
-    if words == ["part", "of", "self"]:
-        return replace(effect, part=True)
+    if words[:2] == ["part", "of"]:
+        return replace(effect, parts_of=(*effect.parts_of, _number(words[2:])))
     return replace(effect, returns=words[0])
 
 
@@ -125,8 +126,10 @@ def _keeps(effect: Effect, words: list[str]) -> Effect:
 
 
 def _draws(effect: Effect, words: list[str]) -> Effect:
-    unless = words[2].rstrip("=") if len(words) == 3 else ""
-    return replace(effect, draws=(*effect.draws, (words[0], unless)))
+    named = dict(zip(words[1::2], (w.rstrip("=") for w in words[2::2]), strict=True))
+    if not named.keys() <= {"unless", "when"}:
+        raise TableError("say `draws GENERATOR [unless NAME= [when NAME=]]`")
+    return replace(effect, draws=(*effect.draws, (words[0], named.get("unless", ""), named.get("when", ""))))
 
 
 def _copies(effect: Effect, words: list[str]) -> Effect:
@@ -230,7 +233,9 @@ class Tables:
     def attribute(self, type_name: str | None, name: str) -> Effect | None:
         """The effect of reading attribute `name` of a value of that type; None when nothing is known."""
         if type_name is None:
-            return self._lookup("*.", name, lambda section: _row(section.get("attributes", {}).get("*", {}), name), "any")
+            return self._lookup(
+                "*.", name, lambda section: _row(section.get("attributes", {}).get("*", {}), name), "any"
+            )
         key = type_name + "."
         return self._lookup(key, name, lambda s: _method(s.get("attributes", {}), type_name, name), type_name)
 

@@ -18,11 +18,27 @@ UNKNOWN_CONST: Final = object()
 IMMUTABLE: Final = frozenset(
     "builtins." + name
     for name in ("int", "float", "complex", "bool", "str", "bytes", "NoneType", "range", "slice", "Ellipsis")
-)
+) | {
+    *(
+        "pathlib.Path",
+        "pathlib.PurePath",
+        "pandas.Timestamp",
+        "pandas.Timedelta",
+        "numpy.dtype",
+        "re.Pattern",
+        "uuid.UUID",
+    ),
+    *("datetime.datetime", "datetime.date", "datetime.time", "datetime.timedelta", "datetime.timezone"),
+    *("decimal.Decimal", "fractions.Fraction"),
+}
 """Types whose values cannot change and hold nothing that can."""
 
 ARRAYS: Final = ("pandas.DataFrame", "pandas.Series", "numpy.ndarray", "torch.Tensor")
 """Types whose operators work element by element and give a fresh value of the same type."""
+
+
+DEFINITION: Final = "notebook."
+"""What the type of an object begins with that is, or is made by, a definition of the notebook."""
 
 
 @dataclass(eq=False, slots=True)
@@ -109,24 +125,30 @@ def _same_const(a: Any, b: Any) -> bool:
 
 @dataclass(slots=True)
 class Obj:
-    """One abstract object. `parts` maps what it may hold to the statement that made it so; `element` stands for all parts
-    that are not known one by one."""
+    """One abstract object. `parts` maps what it may hold to the statement that made it so.
+
+    `element` stands for all parts that are not known one by one. A `hub` is the result of an unknown call: it may be
+    anything that can be reached from it.
+    """
 
     type: str | None
     parts: dict[int, int]
     bases: set[int]
     opaque: bool
     element: int | None = None
+    marks: frozenset[str] = frozenset()
+    hub: bool = False
 
 
 class Heap:
     """All abstract objects of one analysis, with who holds whom both ways."""
 
-    __slots__ = ("clock", "holders", "objs", "views")
+    __slots__ = ("clock", "definitions", "holders", "objs", "views")
 
     def __init__(self) -> None:
         self.clock = 0
         self.objs: list[Obj] = []
+        self.definitions: dict[Def, int] = {}
         self.holders: list[set[int]] = []
         self.views: list[set[int]] = []
 
@@ -138,6 +160,21 @@ class Heap:
         self.views.append(set())
         for part in parts:
             self.hold(index, part)
+        return index
+
+    def definition(self, made: Def) -> int:
+        """The object that stands for a function or class of the notebook as a value."""
+        if made not in self.definitions:
+            self.definitions[made] = self.new(DEFINITION + made.name)
+        return self.definitions[made]
+
+    def hub(self, objs: Iterable[int]) -> int:
+        """The result of an unknown call that was given `objs`: it may be or hold each of them, and they may hold it."""
+        index = self.new(None, objs, opaque=True)
+        self.objs[index].hub = True
+        self.objs[index].element = index
+        for part in tuple(self.objs[index].parts):
+            self.hold(part, index)
         return index
 
     def hold(self, holder: int, part: int) -> None:

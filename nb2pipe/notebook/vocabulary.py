@@ -260,15 +260,13 @@ def _near_miss(head: str, colon: bool, value: str) -> str:
     if colon:
         close = [word] if word in TAGS else difflib.get_close_matches(word, [*_VALUED, *PREFIXES], 1, 0.75)
         return f"{close[0]}:{value}" if close else ""
-    split = re.fullmatch(r"(\w+?)\s*[= ]\s*(.+)|(step)[-_]?(.+)", word)
-    if split and (split[1] or split[3]) in _VALUED and (split[4] is None or _names_a_step(split[4], word)):
-        return f"{split[1] or split[3]}:{split[2] or split[4]}"
+    assigned = re.fullmatch(r"(\w+?)\s*[= ]\s*(.+)", word)
+    if assigned and assigned[1] in _VALUED:
+        return f"{assigned[1]}:{assigned[2]}"
+    joined = re.fullmatch(r"step[-_](.+)", word)  # `steps` and `stepwise` are not meant
+    if joined and _STEP_NAME.fullmatch(word):
+        return f"step:{joined[1]}" if _STEP_NAME.fullmatch(joined[1]) else f"step:{word}"
     if word in TAGS and TAGS[word].value is None:
         return word
     close = difflib.get_close_matches(word, _BARE, 1, 0.75) or difflib.get_close_matches(word, DIALECTS, 1, 0.85)
     return close[0] if close else ""
-
-
-def _names_a_step(name: str, word: str) -> bool:
-    """Whether `step-train`, `step_1` was meant as `step:train`; `steps` and `stepwise` were not."""
-    return word[4] in "-_" and bool(_STEP_NAME.fullmatch(name) or name.isdecimal())

@@ -16,6 +16,7 @@ from nb2pipe.dataflow.values import Val
 from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Notebook, StepTags
 from nb2pipe.options import Options
+from nb2pipe.pipeline.carried import carried_findings
 from nb2pipe.pipeline.forms import why_module
 from nb2pipe.pipeline.fragments import alone_on_its_lines, remaining, statement_fragment
 from nb2pipe.pipeline.model import (
@@ -117,7 +118,7 @@ class _Builder:
         self.placer = Placer(flow)
         self.placement: Placement = self.placer.place()
         self.tags = {t.name: t for t in flow.layout.steps}
-        self.findings: list[Finding] = []
+        self.findings: list[Finding] = carried_findings(self.placer)
         self.folder = Path(flow.notebook.path).resolve().parent
         self.bundled = self._bundled()
         self.needs: dict[str, tuple[Requirement, ...]] = {}
@@ -187,7 +188,9 @@ class _Builder:
             parameters=step.parameters,
             copies=tuple(sorted({n for names in step.copies.values() for n in names})),
             metrics=numbers,
-            metrics_output=_unused("metrics", [*step.outputs, *step.inputs, *self.placer.local[name]]) if numbers else "",
+            metrics_output=_unused("metrics", [*step.outputs, *step.inputs, *self.placer.local[name]])
+            if numbers
+            else "",
             maybe_unbound=tuple(sorted(step.maybe_unbound)),
             is_async=waits and not reason,
             files_in=tuple(path for path, _ in step.files_in),
@@ -238,9 +241,7 @@ class _Builder:
         groups: dict[str, list[str]] = {}
         for name in step.outputs:
             groups.setdefault(self.bundled[step.name, name], []).append(name)
-        return tuple(
-            Artifact(artifact, tuple(names), self._kind(step, names)) for artifact, names in groups.items()
-        )
+        return tuple(Artifact(artifact, tuple(names), self._kind(step, names)) for artifact, names in groups.items())
 
     def _kind(self, step: StepFlow, names: Sequence[str]) -> ArtifactKind:
         if len(names) > 1:
@@ -251,9 +252,15 @@ class _Builder:
     def _requirements(self, step: StepFlow) -> tuple[Requirement, ...]:
         """What the step's code imports, what its pip lines ask for, and what its inputs and outputs need."""
         places = {m: (p.cell, p.line) for m, p in self._modules(step).items()}
-        extra = [(spec, f"cell {i} line {line}: pip install") for i, c in self.flow.cells.items() for spec, line in c.requirements]
+        extra = [
+            (spec, f"cell {i} line {line}: pip install")
+            for i, c in self.flow.cells.items()
+            for spec, line in c.requirements
+        ]
         asked = [(spec, "asked for in the options") for spec in self.options.requirements]
-        resolved = requirements(places, self.options.packages, [*self._named(extra, places), *asked], folder=self.folder)
+        resolved = requirements(
+            places, self.options.packages, [*self._named(extra, places), *asked], folder=self.folder
+        )
         self.findings += resolved.findings
         found = {r.spec: r for r in resolved.requirements}
         for need in step.inputs.values():
@@ -288,7 +295,7 @@ class _Builder:
         return asked
 
     def _storage_requirements(self, type_: str | None, why: str) -> list[Requirement]:
-        modules = {d: (0, 0) for d in self.storage.requirements(type_)}
+        modules = dict.fromkeys(self.storage.requirements(type_), (0, 0))
         resolved = requirements({}, {}, [(self._pinned(d), why) for d in modules])
         return list(resolved.requirements)
 

@@ -59,7 +59,11 @@ def cut(cell: PyCell, first: int, last: int, edits: Edits, names: Iterable[str] 
     index = cell.cell.index
     numbers = range(first, last + 1)
     edited = {n: edits[index, n] for n in numbers if (index, n) in edits}
-    changes = [(n - first, edited[n][1] if n in edited else cell.changes[n]) for n in numbers if n in edited or n in cell.changes]
+    changes = [
+        (n - first, edited[n][1] if n in edited else cell.changes[n])
+        for n in numbers
+        if n in edited or n in cell.changes
+    ]
     return Fragment(
         index,
         first,

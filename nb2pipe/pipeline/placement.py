@@ -33,11 +33,12 @@ class Placer:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.statements = flow.statements
-        self.by_step = {s.name: s for s in flow.steps}
+        self.rank = {s.name: i for i, s in enumerate(flow.steps)}
         self.provides = {s.name: self._provided(s) for s in flow.steps}
         self.local = {s.name: self._bound_in(s) for s in flow.steps}
         self.by_value = set().union(*(s.by_value for s in flow.steps)) if flow.steps else set()
         self.changed = {n for s in self.statements if s.step for n in s.changes}
+        self.carried = {n for s in flow.steps for names in s.carries.values() for n in names}
         self.neighbours: dict[int, list[Statement]] = {}
         for statement in self.statements:
             self.neighbours.setdefault(statement.cell, []).append(statement)
@@ -58,11 +59,21 @@ class Placer:
 
     def _provided(self, step: StepFlow) -> dict[str, int]:
         """The one statement that gives each name a source in this step: repeated, or its own."""
-        found = {n: i for i, names in sorted(step.copies.items()) for n in names}
-        for index in step.statements:
-            for name in self.statements[index].writes:
-                found[name] = index if name not in found else -1
+        found: dict[str, int] = {}
+        written = [(i, n) for i, names in sorted(step.copies.items()) for n in names]
+        written += [(i, n) for i in step.statements for n in self.statements[i].writes]
+        for index, name in written:
+            before = found.get(name)
+            again = before is not None and before >= 0 and self._imports_same(before, index)
+            found[name] = index if before is None or again else -1
         return found
+
+    def _imports_same(self, one: int, other: int) -> bool:
+        """Whether two statements are `import a.b` and `import a.c`, or the same import twice."""
+        nodes = [self.statements[i].node for i in (one, other)]
+        if not all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in nodes):
+            return False
+        return all(isinstance(n, ast.Import) for n in nodes) or ast.dump(nodes[0]) == ast.dump(nodes[1])
 
     def _bound_in(self, step: StepFlow) -> set[str]:
         """Names that the step's own code computes: no source outside of it can stand for them."""
@@ -96,19 +107,30 @@ class Placer:
             return False
         if statement.kind == "constant" and not self._unchanging(statement):
             return False
-        return all(self._closed_name(step, name) for step in self.users(statement.index) for name in self.needs(statement))
+        return all(
+            self._closed_name(step, name) for step in self.users(statement.index) for name in self.needs(statement)
+        )
 
     def _bound_once(self, statement: Statement) -> bool:
         """Whether every step that uses the statement binds its names nowhere else."""
         return all(
-            self.provides[step.name].get(name) == statement.index and name not in self._rebound(step, statement)
+            self._is_source(step, name, statement) and name not in self._rebound(step, statement)
             for step in self.users(statement.index)
             for name in statement.writes
             if name in self.provides[step.name]
         )
 
+    def _is_source(self, step: StepFlow, name: str, statement: Statement) -> bool:
+        source = self.provides[step.name].get(name, -1)
+        return source == statement.index or (source >= 0 and self._imports_same(source, statement.index))
+
     def _rebound(self, step: StepFlow, statement: Statement) -> set[str]:
-        own = [self.statements[i] for i in step.statements if i != statement.index]
+        """What other statements of the step bind, but for imports of the same."""
+        own = [
+            self.statements[i]
+            for i in step.statements
+            if i != statement.index and not self._imports_same(i, statement.index)
+        ]
         return {n for s in own for n in [*s.writes, *s.deletes]}
 
     def _unchanging(self, statement: Statement) -> bool:
@@ -159,8 +181,8 @@ class Placer:
             pass
 
     def _is_shared(self, statement: Statement) -> bool:
-        """What several steps use stands in shared.py; classes always do, so that they are one class everywhere."""
-        if isinstance(statement.node, ast.ClassDef):
+        """What several steps use stands in shared.py, and what values may hold, so that it is one thing everywhere."""
+        if isinstance(statement.node, ast.ClassDef) or set(statement.writes) & self.carried:
             return len(self.flow.steps) > 1
         return len(self._real_users(statement)) > 1
 
@@ -195,12 +217,20 @@ class Placer:
                     if source is None or source < 0 or source in placement.shared or source == index:
                         continue
                     if self.statements[source].kind == "import":
-                        placement.shared_imports.add(source)
+                        placement.shared_imports |= self._all_imports(step, name)
                     else:
                         placement.shared.add(source)
                         todo.append(source)
         for step in self.flow.steps:
             placement.top[step.name] -= placement.shared
+
+    def _all_imports(self, step: StepFlow, name: str) -> set[int]:
+        """Every import that makes `name` what it is in a step."""
+        return {
+            i
+            for i in {*step.copies, *step.statements}
+            if self.statements[i].kind == "import" and name in self.statements[i].writes
+        }
 
     def _use_shared(self, placement: Placement) -> None:
         """What each step imports from shared.py: the names that its file mentions."""
@@ -220,10 +250,19 @@ class Placer:
     def mentioned_imports(self, step: StepFlow, placement: Placement) -> set[int]:
         """Of the imports that could stand at the top of the step's file, those that its code mentions."""
         mentioned = self._mentioned(step, placement)
-        kept = set()
-        for index in placement.imports[step.name]:
-            statement = self.statements[index]
-            star = any(a.name == "*" for a in getattr(statement.node, "names", []))
-            if statement.kind == "future" or star or set(statement.writes) & mentioned or index in step.statements:
-                kept.add(index)
+        kept: set[int] = set()
+        more = True
+        while more:
+            more = False
+            for index in placement.imports[step.name] - kept:
+                statement = self.statements[index]
+                if index in step.statements or _always(statement) or set(statement.writes) & mentioned:
+                    kept.add(index)
+                    mentioned |= self.needs(statement)
+                    more = True
         return kept
+
+
+def _always(statement: Statement) -> bool:
+    """Imports whose use no name shows."""
+    return statement.kind == "future" or any(a.name == "*" for a in getattr(statement.node, "names", []))

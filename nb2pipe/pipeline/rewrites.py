@@ -6,11 +6,19 @@ import ast
 from collections.abc import Iterable, Mapping
 
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
-
 from nb2pipe.pipeline.model import Metric
 
 SHOWN = "shown_metrics"
-_NOT_NUMBERS = ("pandas.", "builtins.str", "builtins.list", "builtins.dict", "function", "class", "sklearn.", "matplotlib.")
+_NOT_NUMBERS = (
+    "pandas.",
+    "builtins.str",
+    "builtins.list",
+    "builtins.dict",
+    "function",
+    "class",
+    "sklearn.",
+    "matplotlib.",
+)
 _NUMERIC = ("sklearn.metrics.",)
 
 
@@ -26,9 +34,7 @@ def main_guard_edits(flow: Flow, statements: Iterable[Statement]) -> dict[tuple[
     return edits
 
 
-def metrics(
-    flow: Flow, step: StepFlow
-) -> tuple[tuple[Metric, ...], dict[tuple[int, int], tuple[str, str]]]:
+def metrics(flow: Flow, step: StepFlow) -> tuple[tuple[Metric, ...], dict[tuple[int, int], tuple[str, str]]]:
     """The numbers that the step's `metrics` cells assign or show, and the edit that gives a shown one a name."""
     found: dict[str, Metric] = {}
     edits: dict[tuple[int, int], tuple[str, str]] = {}
@@ -87,5 +93,3 @@ def _labels(value: ast.expr) -> list[tuple[str, str]]:
 
 def _prints(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Name) and call.func.id in ("print", "display")
-
-

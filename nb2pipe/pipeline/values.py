@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -42,14 +43,12 @@ def _parse_literal(text: str) -> Any:
     words = {"true": True, "false": False, "none": None, "null": None}
     if text.strip().lower() in words:
         return words[text.strip().lower()]
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise ValueError(f"{text!r} is not a literal") from None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    raise ValueError(f"{text!r} is not a literal")
 
 
 def value_text(kind: str, value: Any) -> str:
@@ -70,3 +69,8 @@ def is_json(value: Any) -> bool:
     if isinstance(value, float):
         return value - value == 0
     return value is None or isinstance(value, (str, int))
+
+
+def default_value(parameter: Mapping[str, Any]) -> Any:
+    """The Python value of the default of a parameter of the graph."""
+    return parse_value(parameter["type"], parameter["text"])

@@ -162,6 +162,10 @@ def _no_project(project: Path, message: str) -> ProjectError:
     return ProjectError([finding("not-a-project", message, name=str(project))])
 
 
+LONGEST_TEXT = 100_000
+"""Bytes of a parameter's value; one argument of a command holds 128 KiB."""
+
+
 def parameter_texts(graph: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
     """Every parameter of the pipeline as text: the given values, checked by name and type, and the other defaults.
 
@@ -176,13 +180,20 @@ def parameter_texts(graph: Mapping[str, Any], given: Mapping[str, Any]) -> dict[
             continue
         kind = declared[name]["type"]
         try:
-            texts[name] = value_text(kind, parse_value(kind, value))
+            texts[name] = _passable(value_text(kind, parse_value(kind, value)))
         except (ValueError, TypeError, OverflowError):
-            message = f"Parameter {name} is a {kind}; {value!r} is not."
+            message = f"Parameter {name} is a {kind}; {value!r:.200} is not one that can be passed."
             wrong.append(finding("parameter-type", message, name=name))
     if wrong:
         raise ParameterError(wrong)
     return texts
+
+
+def _passable(text: str) -> str:
+    """`text`, if it may stand in a command; raises ValueError."""
+    if "\0" in text or len(text.encode()) > LONGEST_TEXT:
+        raise ValueError("not for a command")
+    return text
 
 
 def _unknown_parameter(name: str, known: list[str]) -> Finding:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nb2pipe.findings import Finding, finding
+from nb2pipe.findings import Finding, errors, finding
 from nb2pipe.targets.base import CompileError, read_map
 
 CHILD = Path(__file__).with_name("kfp_child.py")
@@ -24,7 +24,7 @@ class Kfp:
     name = "kfp"
 
     def unsupported(self, graph: Mapping[str, Any]) -> tuple[Finding, ...]:
-        """Errors for what a cluster could not do as the notebook does it."""
+        """Errors for what a cluster could not do as the notebook does it, warnings for what is not done yet."""
         return tuple(_unsupported(graph))
 
     def compile(self, project: Path) -> Path:
@@ -39,7 +39,7 @@ def compile(project: Path) -> Path:
     """
     project = project.resolve()
     graph = read_map(project)["pipeline"]
-    refused = tuple(_unsupported(graph))
+    refused = errors(_unsupported(graph))
     if refused:
         raise CompileError(refused)
     part, target = project / f".pipeline-{os.getpid()}.yaml", project / "pipeline.yaml"
@@ -62,14 +62,7 @@ def compile(project: Path) -> Path:
 
 def _compiled(way: str, project: Path, output: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(CHILD), way, str(project), str(output)]
-    return subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=child_env(), check=False
-    )
-
-
-def child_env() -> dict[str, str]:
-    """The environment of a child that imports kfp: its warnings do not concern the user."""
-    return {**os.environ, "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
 def last_words(log: str) -> str:
@@ -79,9 +72,12 @@ def last_words(log: str) -> str:
 
 
 def _unsupported(graph: Mapping[str, Any]) -> Iterator[Finding]:
-    """What stands on one machine's disk is not there when the next step runs on another."""
     makers = {path: step["name"] for step in graph["steps"] for path in step["files_made"] if "://" not in path}
     for step in graph["steps"]:
+        for tag, value in (("workers", step["workers"]), ("runner", step["runner"])):
+            if value:
+                message = f"Step {step['name']} has {tag}:{value}, but is compiled to run in one process."
+                yield finding("not-distributed", message, cell=step["cells"][0], name=step["name"])
         for path in step["files_fixed"]:
             if path in makers and makers[path] != step["name"]:
                 message = f"Step {step['name']} reads {path}, which step {makers[path]} writes on another machine."

@@ -1,6 +1,7 @@
 """The child process of the target `kfp`: the only place that imports kfp. Run as a script, not imported.
 
-python kfp_child.py compile PROJECT OUTPUT     python kfp_child.py run SETTINGS
+python kfp_child.py compile|compile-light PROJECT OUTPUT
+python kfp_child.py run SETTINGS
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import json
 import os
 import runpy
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 
 def main(words: list[str]) -> None:
     """Compiles PROJECT/pipeline.py to the file OUTPUT, or runs a compiled pipeline as the file SETTINGS says."""
+    warnings.simplefilter("ignore")  # kfp's do not concern the user
     if words[0] == "run":
         run_pipeline(json.loads(Path(words[1]).read_text(encoding="utf-8")))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -11,11 +12,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nb2pipe.pipeline.scaffold import kfp_view
+from nb2pipe.findings import finding
+from nb2pipe.pipeline.kfp_view import is_exact, kfp_view
 from nb2pipe.pipeline.values import parse_value
-from nb2pipe.targets.base import Event, Failure, OnEvent, RunResult, Status, StepResult, parameter_texts, read_map
-from nb2pipe.targets.kfp import CHILD, child_env, compile, last_words
-from nb2pipe.targets.local import merged_metrics, new_run_dir, read_result, sigterm_interrupts
+from nb2pipe.targets.base import (
+    Event,
+    Failure,
+    OnEvent,
+    ParameterError,
+    RunResult,
+    Status,
+    StepResult,
+    parameter_texts,
+    read_map,
+)
+from nb2pipe.targets.kfp import CHILD, compile, last_words
+from nb2pipe.targets.local import merged_metrics, new_run_dir, notes_on, read_result, sigterm_interrupts, tell_python
 from nb2pipe.targets.process import Child, Children, Stream
 
 Json = Mapping[str, Any]
@@ -44,8 +56,9 @@ def run_kfp(
         "arguments": _arguments(graph, texts, notebook_dir.resolve()),
     }
     (run_dir / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    _tell(graph, on_event)
     started, children = time.monotonic(), Children()
-    env = {**child_env(), "STEP_REPORTS": str(run_dir / "steps"), "PYTHONUNBUFFERED": "1"}
+    env = {**os.environ, "STEP_REPORTS": str(run_dir / "steps"), "PYTHONUNBUFFERED": "1"}
     env["TMPDIR"] = str(run_dir / "tmp")  # kfp leaves the programs of components there
     (run_dir / "tmp").mkdir()
     followed = _Follower([step["name"] for step in graph["steps"]], run_dir / "steps", on_event)
@@ -64,11 +77,33 @@ def run_kfp(
     return _result(steps, run_dir, time.monotonic() - started, status)
 
 
+def _tell(graph: Json, on_event: OnEvent) -> None:
+    tell_python(graph, on_event)
+    for step in graph["steps"]:
+        limit = ["kfp keeps no time limits on this machine"] if step["resources"]["timeout"] else []
+        for note in notes_on(step) + limit:
+            on_event(Event("note", step["name"], note))
+
+
 def _arguments(graph: Json, texts: Mapping[str, str], notebook_dir: Path) -> dict[str, Any]:
     """The pipeline's arguments: numbers and truth values as such, everything else as text, files by full path."""
     view = kfp_view(dict(graph))
-    arguments = {row["name"]: parse_value(row["kind"], texts[row["name"]]) for row in view["parameters"]}
+    arguments = {row["argument"]: argument(row, texts[row["name"]]) for row in view["parameters"]}
     return arguments | {name: str(notebook_dir / path) for path, name in view["files"].items()}
+
+
+def argument(row: Json, text: str) -> Any:
+    """What the compiled pipeline takes for a parameter (a row of the view's) of the value `text`.
+
+    Raises ParameterError for a number that kfp, which passes all of them as floats, would change.
+    """
+    if row["encoded"]:
+        return json.dumps(text)
+    value = parse_value(row["kind"], text)
+    if row["kind"] != "str" and not is_exact(value):
+        message = f"Parameter {row['name']}: kfp cannot pass {text} exactly."
+        raise ParameterError([finding("parameter-type", message, name=row["name"])])
+    return value
 
 
 class _Follower:
@@ -103,7 +138,8 @@ class _Follower:
         data = path.read_bytes()[self._shown.get(path, 0) :] if path.exists() else b""
         end = len(data) if whole else data.rfind(b"\n") + 1
         self._shown[path] = self._shown.get(path, 0) + end
-        for line in data[:end].decode("utf-8", "replace").splitlines():
+        text = data[:end].decode("utf-8", "replace")
+        for line in text.removesuffix("\n").split("\n") if text else ():
             self._on_event(Event("log", step, line, stream))
 
 

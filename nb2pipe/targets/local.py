@@ -62,6 +62,7 @@ def run(
     """
     graph = read_map(project)["pipeline"]
     texts = parameter_texts(graph, parameters)
+    tell_python(graph, on_event)
     store = Cache((cache_dir or notebook_dir / ".nb2pipe" / "cache").resolve()) if cache else None
     if store:
         store.sweep()
@@ -69,7 +70,7 @@ def run(
     job = _Run(graph, texts, project.resolve(), notebook_dir.resolve(), run_dir, store, on_event)
     try:
         with sigterm_interrupts():
-            return job.run(jobs or available_cores())
+            return job.run(max(1, jobs or available_cores()))
     except BaseException:
         job.children.end_all()
         shutil.rmtree(run_dir, ignore_errors=True)
@@ -207,7 +208,8 @@ class _Run:
         return True
 
     def _replay(self, state: _State, stream: Stream) -> None:
-        for line in (state.results / stream).read_text(encoding="utf-8", errors="replace").splitlines():
+        text = (state.results / stream).read_bytes().decode("utf-8", "replace")
+        for line in text.removesuffix("\n").split("\n") if text else ():
             self._log(state.name, stream, line)
 
     def _log(self, step: str, stream: Stream, line: str) -> None:
@@ -260,7 +262,8 @@ class _Run:
         state.results.mkdir(parents=True)
         if not state.attempts:
             self.on_event(Event("started", state.name))
-            self._tell_missing(state)
+            for note in [*notes_on(state.step), *map(_missing_note, self._missing_files(state.step))]:
+                self.on_event(Event("note", state.name, note))
         state.started = state.started or time.monotonic()
         state.attempts += 1
         child = Child(
@@ -272,19 +275,6 @@ class _Run:
             state.step["resources"]["timeout"],
         )
         self.children.add(state.name, child)
-
-    def _tell_missing(self, state: _State) -> None:
-        resources = state.step["resources"]
-        wanted = [f"{what} {resources[key]}" for key, what in NOT_HERE.items() if resources[key]]
-        notes = [f"asks for {', '.join(wanted)}; this machine is used as it is"] if wanted else []
-        notes += [
-            f"needs the secret {secret['name']}: set the environment variable {secret['env']} to use it here"
-            for secret in resources["secrets"]
-            if secret["env"] not in os.environ
-        ]
-        notes += [f"the input file {row['path']} does not exist" for row in self._missing_files(state.step)]
-        for note in notes:
-            self.on_event(Event("note", state.name, note))
 
     def _missing_files(self, step: Json) -> list[Json]:
         return [r for r in step["files_in"] if r["source"] is None and not (self.notebook_dir / r["path"]).exists()]
@@ -336,8 +326,12 @@ class _Run:
         if self.cache is None:
             return
         state.files = tree_digests(state.results)
-        if state.key is not None:
+        if state.key is None:
+            return
+        try:
             self.cache.store(state.key, state.results, state.files)
+        except OSError as error:
+            self.on_event(Event("note", state.name, f"the result cannot be kept for later runs: {error}"))
 
     def _finish(self, state: _State, status: Status, seconds: float) -> None:
         state.status, state.seconds = status, seconds
@@ -354,6 +348,32 @@ class _Run:
             merged_metrics({state.name: state.metrics for state in self.states.values()}),
             failures[0] if failures else None,
         )
+
+
+def notes_on(step: Json) -> list[str]:
+    """What the user should know about running `step` on this machine: what is not reserved here, secrets not set."""
+    resources = step["resources"]
+    wanted = [f"{what} {resources[key]}" for key, what in NOT_HERE.items() if resources[key]]
+    notes = [f"asks for {', '.join(wanted)}; this machine is used as it is"] if wanted else []
+    if step["workers"] or step["runner"]:
+        notes.append("runs here in one process")
+    unset = [secret for secret in resources["secrets"] if secret["env"] not in os.environ]
+    return notes + [
+        f"needs the secret {secret['name']}: set the environment variable {secret['env']} to use it here"
+        for secret in unset
+    ]
+
+
+def _missing_note(row: Json) -> str:
+    return f"the input file {row['path']} does not exist"
+
+
+def tell_python(graph: Json, on_event: OnEvent) -> None:
+    """Notes that the pipeline was made for another version of Python."""
+    here = ".".join(platform.python_version_tuple()[:2])
+    wanted = ".".join(str(graph["python"]).split(".")[:2])
+    if wanted != here:
+        on_event(Event("note", None, f"the pipeline was made for Python {wanted}; this is {here}"))
 
 
 def sources_of(step: Json) -> list[str]:

@@ -57,6 +57,7 @@ def test_kale_is_weakest(tmp_path: Path) -> None:
         ("[tool]\nnb2pipe = 3\n", "bad-option"),
         ("tool = 3\n", None),
         ("not toml", "bad-option"),
+        ("x = " + "[" * 5000, "bad-option"),
         (b"\xff", "bad-option"),
     ],
 )
@@ -66,7 +67,7 @@ def test_wrong(tmp_path: Path, toml: str | bytes, code: str | None) -> None:
     assert options == Options()
 
 
-@pytest.mark.parametrize("value", [3, [], "x", {"trials": "many"}, {"nope": 1}, None])
+@pytest.mark.parametrize("value", [3, [], "x", {"name": "\ud800"}, {"trials": "many"}, {"nope": 1}, None])
 def test_wrong_metadata(tmp_path: Path, value: Any) -> None:
     options, codes = loaded(tmp_path, None, {"nb2pipe": value})
     assert len(codes) == 1

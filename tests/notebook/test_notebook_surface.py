@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -430,13 +431,54 @@ def test_skipped_cells() -> None:
 
 
 LINES = st.sampled_from(
-    "%time x|!ls {x|%%bash|%%writefile a|x = !ls \\|'''|\"\"\"|(|)|]|x = 1|if x:|    !pip install -r {x}|    %env A=b"
-    "|%cd|y = %pwd|?x"
-    "|x??|%%bigquery d --params {'a':1} --project $P|get_ipython().system('ls')|#| step: a|\\"
-    "|$x {y!r:>3}|!echo \"{x['a']}\" '$z' $$ {{|%%script bash -s \"{x}\"|pip install x|%|!|%%|!!|= !|x = %"
-    "|%load_ext a|%%capture c|%%time|ls -l|\t!ls|# c|%timeit x|!a & b &|%run x|x = %env|%%bash --out|%%sx|%%capture".split(
-        "|"
-    )
+    [
+        "%time x",
+        "!ls {x",
+        "%%bash",
+        "%%writefile a",
+        "x = !ls \\",
+        "'''",
+        '"""',
+        "(",
+        ")",
+        "]",
+        "x = 1",
+        "if x:",
+        "    !pip install -r {x}",
+        "    %env A=b",
+        "%cd",
+        "y = %pwd",
+        "?x",
+        "x??",
+        "%%bigquery d --params {'a':1} --project $P",
+        "get_ipython().system('ls')",
+        "#",
+        " step: a",
+        "\\",
+        "$x {y!r:>3}",
+        "!echo \"{x['a']}\" '$z' $$ {{",
+        '%%script bash -s "{x}"',
+        "pip install x",
+        "%",
+        "!",
+        "%%",
+        "!!",
+        "= !",
+        "x = %",
+        "%load_ext a",
+        "%%capture c",
+        "%%time",
+        "ls -l",
+        "\t!ls",
+        "# c",
+        "%timeit x",
+        "!a & b &",
+        "%run x",
+        "x = %env",
+        "%%bash --out",
+        "%%sx",
+        "%%capture",
+    ]
 )
 
 
@@ -451,7 +493,9 @@ def test_anything_keeps_its_lines(source: str) -> None:
     assert all("\n" not in line for line in cell.lines)
     bad = {"syntax-error", "too-deep"} & {f.code for f in cell.findings}
     if not bad:
-        compile(cell.text, "cell", "exec", 0x2000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(cell.text, "cell", "exec", 0x2000)
 
 
 @settings(max_examples=300, deadline=None)

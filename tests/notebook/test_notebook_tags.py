@@ -143,7 +143,7 @@ def test_directives(source: str, tags: list[str], lines: list[int]) -> None:
         ("step=train", "step:train"),
         ("step train", "step:train"),
         ("step-train", "step:train"),
-        ("step_1", "step:1"),
+        ("step_1", "step:step_1"),
         ("paramters", "parameters"),
         ("Parameters", "parameters"),
         ("parameter", "parameters"),

@@ -139,6 +139,22 @@ def test_changing_a_runs_output_does_not_poison_the_cache(fares: Project) -> Non
     assert statuses(fares)[0] == "succeeded"
 
 
+def test_a_cache_that_cannot_be_written_does_not_stop_the_run(fares: Project) -> None:
+    (fares.notebook_dir / "blocked").write_text("")
+    assert statuses(fares, cache_dir=fares.notebook_dir / "blocked") == ["succeeded"] * 4
+    assert sum("cannot be kept" in event.text for event in fares.events) == 4
+
+
+def test_what_is_replayed_is_what_was_shown(make_project: MakeProject) -> None:
+    project = make_project({step("s", form="module"): r"print('a\x0bb\r\n\nc', end='')"})
+    project.run()
+    first = [(event.kind, event.text) for event in project.events if event.kind == "log"]
+    project.events.clear()
+    project.run()
+    assert [(event.kind, event.text) for event in project.events if event.kind == "log"] == first
+    assert len(first) == 3
+
+
 def test_runs_at_the_same_time_share_the_cache(fares: Project) -> None:
     results: list[str] = []
     threads = [threading.Thread(target=lambda: results.append(fares.run().status)) for _ in range(3)]

@@ -291,6 +291,50 @@ def test_names_that_collide(make_project: MakeProject) -> None:
     assert outcome(there) == outcome(here)
 
 
+def test_names_of_many_kinds(make_project: MakeProject) -> None:
+    project = make_project(
+        {
+            step("Größe", parameters=("_n", "N", "größe"), **gives("_x", "X")): """
+                def Größe(_n, N, größe):
+                    return _n, N + größe
+            """,
+            step("a_b", inputs=takes(_x="Größe"), **gives("y")): "def a_b(_x):\n    return _x\n",
+            step("a__b", inputs=takes(X="Größe", y="a_b")): "def a__b(X, y):\n    print(X, y)\n",
+        },
+        name="Café_2",
+        title='Käse "x" \\ {{y}}',
+        parameters=(parameter("_n", "int", 1), parameter("N", "int", 10**12), parameter("größe", "float", 0.5)),
+    )
+    here, there = project.run(), by_kfp(project)
+    assert here.steps[2].stdout.read_text() == "1000000000000.5 1\n"
+    assert outcome(there) == outcome(here)
+
+
+def test_extreme_numbers_and_text(make_project: MakeProject) -> None:
+    defaults = {
+        "big": ("int", 2**60 + 1), "tiny": ("float", 5e-324), "endless": ("float", float("inf")),
+        "neg": ("int", -3), "text": ("str", 'a"b\'c\\d\n{{e}} $F `g` é'), "empty": ("str", ""),
+        "nested": ("list", [{"k": (1, 2)}, None, True, 1.0]), "keys": ("dict", {1: 2.0, "a": []}),
+    }  # fmt: skip
+    names = ", ".join(defaults)
+    project = make_project(
+        {step("show", parameters=tuple(defaults)): f"def show({names}):\n    print(repr([{names}]))\n"},
+        parameters=tuple(parameter(name, kind, value) for name, (kind, value) in defaults.items()),
+    )
+    here, there = project.run(), by_kfp(project)
+    assert here.steps[0].stdout.read_text() == repr([value for _, value in defaults.values()]) + "\n"
+    assert outcome(there) == outcome(here)
+
+
+@pytest.mark.parametrize("image", [None, "registry.example/x:1"])
+def test_pipeline_py_is_clean(make_project: MakeProject, image: str | None) -> None:
+    project = make_project({step("alone", cells=(1, 2, 3, 7)): "def alone():\n    pass\n"}, image=image)
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--line-length", "100", "--extend-select", "E501,I"]
+    subprocess.run([*command, "pipeline.py"], cwd=project.root, check=True)
+    assert '"""Cells 1-3, 7 of the notebook."""' in (project.root / "pipeline.py").read_text()
+    compile(project.root)
+
+
 def test_one_artifact_name_from_two_steps(make_project: MakeProject) -> None:
     both = {
         "outputs": (Output("a", "ab", "", ""), Output("b", "ab", "", "")),
@@ -328,6 +372,15 @@ def test_a_file_at_a_fixed_path_between_steps_is_refused(make_project: MakeProje
     assert [(found.code, found.name) for found in caught.value.findings] == [("file-not-shared", path)]
     result = project.run()
     assert result.steps[1].stdout.read_text() == "1\n"
+
+
+def test_what_is_not_distributed_yet_is_said(make_project: MakeProject) -> None:
+    from nb2pipe.targets.base import read_map
+
+    project = make_project({step("train", form="module", workers=4): "pass\n", step("rest", form="module"): "pass\n"})
+    [found] = Kfp().unsupported(read_map(project.root)["pipeline"])
+    assert (found.code, found.severity, found.name) == ("not-distributed", "warning", "train")
+    compile(project.root)
 
 
 def test_the_target_says_what_it_cannot_do(fares: Project) -> None:

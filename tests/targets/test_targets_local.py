@@ -299,11 +299,20 @@ def test_parameters_arrive_with_value_and_type(shown: Project, name: str, given:
     assert stdout(result, "show") == repr(list((defaults | {name: value}).values())) + "\n"
 
 
+WRONG = {
+    "n": ["1.5", "x", True, 1.5, "9" * 5000],
+    "rate": ["x"],
+    "on": ["maybe", "1"],
+    "layers": ["{}", "__import__('os')", "[" * 5000],
+    "table": ["[]", "{"],
+    "name": [3, "a\0b", "\ud800", "x" * 200_000],
+}
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
-    [("n", "1.5"), ("n", "x"), ("n", True), ("n", 1.5), ("rate", "x"), ("on", "maybe"), ("on", "1"), ("layers", "{}"),
-     ("table", "[]"), ("table", "{"), ("name", 3), ("layers", "__import__('os')")],
-)  # fmt: skip
+    [pytest.param(name, value, id=f"{name}-{i}") for name, values in WRONG.items() for i, value in enumerate(values)],
+)
 def test_a_value_of_another_type_is_refused_before_anything_runs(shown: Project, name: str, given: object) -> None:
     with pytest.raises(ParameterError) as caught:
         shown.run({name: given})

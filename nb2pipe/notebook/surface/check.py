@@ -14,7 +14,7 @@ DEEPEST = 200
 _LONG_TEXT = 4_000
 _LONG_LINE = 400
 _NESTING = re.compile(r"[-+~*/%|&^@,(\[{.]|\bnot\b|\bel?if\b|\blambda\b|\bfor\b")
-_PYTHON_2 = re.compile(r"print'|exec'|\bprint\b.*parentheses")
+_PYTHON_2 = re.compile(r"print'|exec'|multiple exception types|\bprint\b.*parentheses")
 
 
 def error_of(text: str) -> tuple[str, int] | None:

@@ -1,0 +1,215 @@
+"""Runs a notebook as it is and as a pipeline, fast: every process is a fork of this one, with the imports done.
+
+    outcome = quick.compare([("step:a", "x = 1"), ("step:b", "print(x)")], folder)
+
+A notebook is a list of (tags, source), tags parted by blanks. What each step prints and whether it succeeds is compared;
+the steps take their values through the same artifacts as in the real runners.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import doors
+
+Cells = Sequence[tuple[str, str]]
+Kind = Literal["equal", "refused", "different", "failed", "crashed", "invalid"]
+SECONDS = 20
+PACKAGE = "program"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a notebook.
+
+    `equal`: the pipeline printed what the notebook printed. `refused`: it was not converted; `codes` says why.
+    `different`, `failed`, `crashed` (nb2pipe itself): wrong. `invalid`: the notebook itself does not run.
+    """
+
+    kind: Kind
+    detail: str = ""
+    codes: tuple[str, ...] = ()
+
+    @property
+    def wrong(self) -> bool:
+        return self.kind in ("different", "failed", "crashed")
+
+
+@dataclass(frozen=True)
+class _Ran:
+    status: int
+    printed: str
+    error: str
+
+
+def compare(cells: Cells, folder: Path | None = None, data: Mapping[str, str] | None = None) -> Outcome:
+    """Run the notebook both ways in a temporary folder; `data` are text files beside it. Needs `os.fork`."""
+    place = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        return _compare(cells, place, data or {})
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _compare(cells: Cells, place: Path, data: Mapping[str, str]) -> Outcome:
+    home, plain = place / "home", place / "plain"
+    for beside in (home, plain):
+        for name, text in {"keep": "", **data}.items():
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
+            (beside / name).write_text(text)
+    notebook = home / f"{PACKAGE}.ipynb"
+    notebook.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in cells])))
+    try:
+        converted = _converted(notebook)
+    except Exception:
+        return Outcome("crashed", traceback.format_exc())
+    if converted.kind != "equal":
+        # What is refused must at least be a notebook that runs, or the refusal says nothing.
+        ran = _forked(lambda: _run_cells([source for _, source in cells]), plain)
+        return converted if not ran.status else Outcome("invalid", ran.error, converted.codes)
+    graph, steps = json.loads(converted.detail), _steps_of(notebook)
+    expected, error = _notebook_prints(cells, steps, plain)
+    if error:
+        return Outcome("invalid", error)
+    return _pipeline(graph, expected, place, home)
+
+
+def _converted(notebook: Path) -> Outcome:
+    """The project of the notebook, written beside it; `equal` with the pipeline's description when it converts."""
+    import nb2pipe
+    from nb2pipe.findings import errors
+
+    conversion = nb2pipe.load(notebook)
+    found = errors(conversion.findings)
+    if found:
+        text = "\n".join(f"cell {f.cell} line {f.line}: {f.code}: {f.message}" for f in found)
+        return Outcome("refused", text, tuple(dict.fromkeys(f.code for f in found)))
+    for name, text in conversion.project.files.items():
+        path = notebook.parent.parent / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Outcome("equal", json.dumps(json.loads(conversion.project.files["nb2pipe.map.json"])["pipeline"]))
+
+
+def _steps_of(notebook: Path) -> dict[int, str]:
+    import nb2pipe
+
+    return dict(nb2pipe.load(notebook).layout.step_of)
+
+
+def _notebook_prints(cells: Cells, steps: Mapping[int, str], folder: Path) -> tuple[dict[str, str], str]:
+    """What each step of the notebook prints, run from top to bottom in one process; or the error."""
+    ran = _forked(lambda: _run_cells([source for _, source in cells]), folder)
+    if ran.status:
+        return {}, ran.error
+    printed: dict[str, str] = {}
+    for index, text in enumerate(ran.printed.split("\x00")[1:]):
+        if index in steps:
+            printed[steps[index]] = printed.get(steps[index], "") + text
+    return printed, ""
+
+
+def _run_cells(sources: Sequence[str]) -> None:
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    sys.path.insert(0, "")
+    for source in sources:
+        print("\x00", end="")
+        exec(compile(source, "<cell>", "exec", dont_inherit=True), module.__dict__)
+
+
+def _pipeline(graph: dict[str, Any], expected: Mapping[str, str], place: Path, home: Path) -> Outcome:
+    """Every step in a process and a folder of its own, in the pipeline's order."""
+    rows = {step["name"]: step for step in graph["steps"]}
+    for name, step in rows.items():
+        ran = _forked(lambda step=step: _run_step(step, rows, graph, place, home), place)
+        if ran.status:
+            return Outcome("failed", f"step {name}: {_reasons(ran.error)}")
+        if ran.printed != expected.get(name, ""):
+            return Outcome("different", f"step {name} printed\n{ran.printed}\nand not\n{expected.get(name, '')}")
+    return Outcome("equal")
+
+
+def _reasons(trace: str) -> str:
+    """The last line of each traceback in a chain."""
+    lines = trace.strip().splitlines()
+    ends = [i for i, line in enumerate(lines) if line.startswith(("The above exception", "During handling"))]
+    return " <- ".join(lines[i].strip() for i in [-1, *(i - 2 for i in reversed(ends))])
+
+
+def _run_step(step: dict[str, Any], rows: dict[str, Any], graph: dict[str, Any], place: Path, home: Path) -> None:
+    sys.path.insert(0, str(place / "project"))
+    task = __import__(f"{graph['package']}.task", fromlist=["run"])
+    results = place / "results"
+    name = step["name"]
+
+    def file(row: Mapping[str, Any]) -> Path:
+        if row["source"] is None:
+            return home / row["path"]
+        return results / row["source"] / "files" / str(rows[row["source"]]["files_out"].index(row["path"]))
+
+    files = {row["path"]: file(row) for row in step["files_in"]}
+    os.environ.update(step["resources"]["env"])
+    task.run(
+        name,
+        inputs={row["key"]: str(results / row["source"] / row["artifact"]) for row in step["inputs"]},
+        outputs={row["artifact"]: str(results / name / row["artifact"]) for row in step["outputs"]},
+        files_in={path: str(source) for path, source in files.items() if source.exists()},
+        files_out={path: str(results / name / "files" / str(i)) for i, path in enumerate(step["files_out"])},
+        workdir=results / name / "work",
+    )
+
+
+def _forked(action: Callable[[], None], folder: Path) -> _Ran:
+    """Run `action` in a fork of this process whose working folder is `folder`, with what it prints."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if not child:
+            _be_child(action, folder, out.fileno(), err.fileno())
+        _, status = os.waitpid(child, 0)
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode())
+    return _Ran(status, texts[0], texts[1])
+
+
+def _be_child(action: Callable[[], None], folder: Path, out: int, err: int) -> None:
+    """Never returns. Pytest's own streams are left behind."""
+    status = 1
+    try:
+        signal.alarm(SECONDS)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
+        os.chdir(folder)
+        action()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def warm(*names: str) -> None:
+    """Import what every fork will need, once."""
+    import argparse  # noqa: F401
+    import importlib
+
+    for name in ("cloudpickle", "nb2pipe", *names):
+        importlib.import_module(name)
