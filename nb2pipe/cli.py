@@ -128,10 +128,8 @@ def check_text(document: dict[str, Any]) -> str:
     lines = [f"{document['pipeline']}: {len(document['steps'])} steps, {len(document['parameters'])} parameters"]
     for step in document["steps"]:
         lines.append(f"  {step['name']} (cells {', '.join(map(str, step['cells']))})")
-        for one in step["inputs"]:
-            lines.append(f"    takes {one['name']} from {one['from']}   [{one['why']}]")
-        for one in step["outputs"]:
-            lines.append(f"    gives {one['name']}   [{one['why']}]")
+        lines += [f"    takes {i['name']} from {i['from']}   [{i['why']}]" for i in step["inputs"]]
+        lines += [f"    gives {o['name']}   [{o['why']}]" for o in step["outputs"]]
         for word, key in (("parameters", "parameters"), ("reads files", "files_in"), ("writes files", "files_out")):
             if step[key]:
                 lines.append(f"    {word}: {', '.join(step[key])}")
@@ -270,6 +268,47 @@ def run_text(result: RunResult) -> str:
         where = f" at cell {result.error.cell} line {result.error.line}" if result.error.cell is not None else ""
         lines.append(f"step {result.error.step} failed{where}: {result.error.message}")
     return "\n".join([*lines, f"{result.status} in {result.seconds:.1f} s; logs in {result.run_dir}"])
+
+
+@cli.command()
+@NOTEBOOK
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
+@click.option("--vary", is_flag=True, help="Compare with other values of the parameters too.")
+@click.option("--repeat", type=click.IntRange(min=1), default=1, help="How many times the notebook runs.")
+@common
+def verify(speech: Speech, notebook: Path, given: tuple[str, ...], vary: bool, repeat: int) -> int:
+    """Run notebook and pipeline, compare them at every step boundary."""
+    conversion = _load(notebook)
+    speech.findings([f for f in conversion.findings if f.severity != "error"], _sources(conversion))
+    found = conversion.verify(_assignments(given), vary=vary, repeat=repeat, on_note=speech.say)
+    document = found.to_json()
+    speech.document(document, verify_text(document))
+    return 0 if found.verdict == "equal" else 1
+
+
+def verify_text(document: dict[str, Any]) -> str:
+    """The outcome of a verification for people."""
+    rows = [*document["compared"], *document["stdout"]]
+    width = max((len(f"{row['step']}.{row['name']}") for row in rows), default=0)
+    lines = [f"{row['step']}.{row['name']}".ljust(width) + f"  {row['verdict']:<10}  {row['detail']}" for row in rows]
+    lines += [f"with {_given_text(one['parameters'])}: {one['verdict']}" for one in document["varied"]]
+    first, error = document["first_difference"], document["error"]
+    if first:
+        lines.append(f"first difference: {first['name']} of step {first['step']}{_place(first)}: {first['detail']}")
+    if error:
+        lines.append(f"the {error['where']} failed{_place(error)}: {error['message']}")
+    lines.append(f"{document['verdict']} in {document['seconds']:.1f} s")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _given_text(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+
+
+def _place(row: dict[str, Any]) -> str:
+    if row["cell"] is None:
+        return ""
+    return f" at cell {row['cell']}" + (f" line {row['line']}" if row["line"] else "")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ notebook = read(path) -> flow = analyse(notebook) -> pipeline = build(flow) -> p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nb2pipe.dataflow.model import Flow
     from nb2pipe.pipeline.model import Pipeline
     from nb2pipe.targets.base import OnEvent, RunResult
+    from nb2pipe.verify import Verification
 
 Json = dict[str, Any]
 
@@ -181,6 +182,20 @@ class Conversion:
         project = home / ".nb2pipe" / "projects" / self.project.name
         write(self.project, project, overwrite=True)
         return run_project(project, home, parameters, jobs=jobs, cache=cache, engine=engine, on_event=on_event)
+
+    def verify(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        vary: bool = False,
+        repeat: int = 1,
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> Verification:
+        """Run the notebook and the pipeline and compare them at every step boundary. Changes nothing beside the
+        notebook. Raises Refused when the notebook does not convert."""
+        from nb2pipe.verify import verify
+
+        return verify(self, parameters, vary=vary, repeat=repeat, on_note=on_note)
 
 
 def run_project(

@@ -208,6 +208,7 @@ CODES: dict[str, Code] = {
     "unknown-target": Code("error", "There is no such target.", "Name one of those that are installed."),
     "unknown-parameter": Code("error", "The pipeline has no such parameter.", "Use the parameter's name."),
     "parameter-type": Code("error", "A value is not of its parameter's type.", "Give a value of that type."),
+    "missing-extra": Code("error", "A package that the command needs is not installed.", "Install the named extra."),
     "compile-failed": Code("error", "The pipeline cannot be compiled.", "Correct pipeline.py, or convert again."),
     "code-too-large": Code(
         "error", "A step's code is too large to travel inside the pipeline.", "Build an image and use --image REF."

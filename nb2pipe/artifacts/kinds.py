@@ -21,7 +21,9 @@ def requirements(type_name: str | None) -> tuple[str, ...]:
 
 def lookup(type_name: str | None) -> tuple[ModuleType, ArtifactKind, tuple[str, ...]]:
     """(module of the format, kind, distributions) of the longest prefix of the name that a format knows."""
-    known = {name: (module, *row) for module in modules() for name, row in static_types(module).items()}
+    known = {
+        name: (module, *row) for module in modules() for name, row in static_types(module).items()
+    }
     return next(known[prefix] for prefix in _prefixes(type_name or "") if prefix in known)
 
 

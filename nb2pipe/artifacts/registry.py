@@ -13,7 +13,18 @@ from types import ModuleType
 
 from nb2pipe.artifacts.format import Format, StaticTypes
 
-BUILT_IN = ("json", "parquet", "npy", "sklearn", "xgboost", "lightgbm", "keras", "torch", "figure", "pickle")
+BUILT_IN = (
+    "json",
+    "parquet",
+    "npy",
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "keras",
+    "torch",
+    "figure",
+    "pickle",
+)
 
 
 @cache
@@ -28,7 +39,9 @@ def modules() -> tuple[ModuleType, ...]:
 
 def format_of(module: ModuleType) -> tuple[str, Format]:
     """The one `Format` of a module with the name it has there."""
-    [(name, format)] = ((name, value) for name, value in vars(module).items() if isinstance(value, Format))
+    [(name, format)] = (
+        (name, value) for name, value in vars(module).items() if isinstance(value, Format)
+    )
     return name, format
 
 

@@ -39,7 +39,9 @@ def source(types: Collection[str | None], libraries: Collection[str] | None = No
     return "\n\n\n".join([head, *blocks, f"FORMATS = ({table})"]) + "\n"
 
 
-def _can_occur(module: ModuleType, types: Collection[str | None], libraries: Collection[str] | None) -> bool:
+def _can_occur(
+    module: ModuleType, types: Collection[str | None], libraries: Collection[str] | None
+) -> bool:
     format = format_of(module)[1]
     if format.name in ALWAYS or any(lookup(name)[0] is module for name in types if name):
         return True
@@ -68,7 +70,10 @@ class _Text:
 
     def _add(self, node: ast.stmt, lines: list[str]) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("nb2pipe", "__future__"))):
+            if not (
+                isinstance(node, ast.ImportFrom)
+                and (node.module or "").startswith(("nb2pipe", "__future__"))
+            ):
                 self.imports.append(node)
             return
         names = _defined(node)
@@ -103,10 +108,16 @@ def _imports(texts: Iterable[_Text]) -> str:
     plain: set[str] = set()
     names: dict[str, set[str]] = {}
     for node in (node for text in texts for node in text.imports):
-        spelled = {alias.name if not alias.asname else f"{alias.name} as {alias.asname}" for alias in node.names}
+        spelled = {
+            alias.name if not alias.asname else f"{alias.name} as {alias.asname}"
+            for alias in node.names
+        }
         if isinstance(node, ast.Import):
             plain |= spelled
         else:
             names.setdefault(node.module or "", set()).update(spelled)
     lines = [f"import {name}" for name in sorted(plain)]
-    return "\n".join(lines + [f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names)])
+    return "\n".join(
+        lines
+        + [f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names)]
+    )

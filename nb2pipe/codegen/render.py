@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nb2pipe.codegen.body import function_name
 from nb2pipe.codegen.layout import bracketed
 from nb2pipe.codegen.literal import default_literal, docstring_line, one_line, pyliteral
+from nb2pipe.pipeline.layout import layout
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,7 +59,7 @@ def test_step(step: Mapping[str, Any]) -> str:
         "files_out": tuple(step["files_out"]),
         "after": tuple(step["after"]),
     }
-    items = [f"{name}={pyliteral(value)}" for name, value in fields.items() if value]
+    items = [f"{name}={layout(value, 8)}" for name, value in fields.items() if value]
     return "\n".join(bracketed(f"{pyliteral(step['name'])}: Step(", items, "),", 4))
 
 

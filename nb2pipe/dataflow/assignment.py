@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
 
 from nb2pipe.dataflow.effects import elements
 from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.special import touch
 from nb2pipe.dataflow.values import Val
 
 
@@ -57,8 +57,11 @@ def _store_into(m: Machine, target: ast.Subscript | ast.Attribute, holder: Val, 
     if holder.ref is not None and not holder.objs:
         m.channel(_channel(holder.ref, target), "set", place)
     elif holder.defs:
-        m.record.changed_names.setdefault(_root(target), place)
+        for made in holder.defs:
+            m.record.changed_names.setdefault(made.name, place)
+        m.mutate(holder.objs, place)
     else:
+        touch(m, [holder], place)
         m.mutate(holder.objs, place)
 
 
@@ -68,12 +71,6 @@ def _channel(ref: str, target: ast.Subscript | ast.Attribute) -> str:
     if ref.startswith("sys.path"):
         return "search path"
     return "module:" + ref.partition(".")[0]
-
-
-def _root(target: Any) -> str:
-    while isinstance(target, (ast.Subscript, ast.Attribute)):
-        target = target.value
-    return target.id if isinstance(target, ast.Name) else ""
 
 
 def delete_target(m: Machine, target: ast.expr) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable
+from pathlib import PurePosixPath
 
 from nb2pipe.dataflow.effects import Keywords, apply_effect, elements, inside, unknown_call
 from nb2pipe.dataflow.machine import Machine, Place, Template
 from nb2pipe.dataflow.paths import path_joined
+from nb2pipe.dataflow.special import classes_of, is_unknown, touch
 from nb2pipe.dataflow.summaries import call_function
+from nb2pipe.dataflow.tables import SELF
 from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, join, typed
 
 Special = Callable[[Machine, list[Val], Keywords, Place], Val]
@@ -21,7 +25,7 @@ def call(m: Machine, node: ast.Call) -> Val:
         receiver = m.evaluate(node.func.value)
         if receiver.ref is None:
             args, keywords = _arguments(m, node)
-            _string_references(m, node, place)
+            _string_references(m, node.func.attr, [*args, *keywords.values()], place)
             return call_method(m, receiver, node.func.attr, args, keywords, place)
         callee = attribute(m, receiver, node.func.attr, place)
     else:
@@ -39,7 +43,7 @@ def _callee(m: Machine, node: ast.expr, place: Place) -> Val:
 
 
 def _arguments(m: Machine, node: ast.Call) -> tuple[list[Val], dict[str | None, Val]]:
-    args = [m.evaluate(a) for a in node.args]
+    args = [val for a in node.args for val in _positional(m, a)]
     keywords: dict[str | None, Val] = {}
     for keyword in node.keywords:
         val = m.evaluate(keyword.value)
@@ -47,10 +51,21 @@ def _arguments(m: Machine, node: ast.Call) -> tuple[list[Val], dict[str | None, 
     return args, keywords
 
 
+MOST_ARGUMENTS = 16
+"""How many arguments `f(*args)` may stand for when their number is not known."""
+
+
+def _positional(m: Machine, node: ast.expr) -> list[Val]:
+    if not isinstance(node, ast.Starred):
+        return [m.evaluate(node)]
+    whole = m.evaluate(node.value)
+    return list(whole.items) if whole.items is not None else [elements(m, whole)] * MOST_ARGUMENTS
+
+
 def call_value(m: Machine, callee: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """Call a value."""
     if callee.defs:
-        return join([_call_def(m, made, args, keywords, place) for made in callee.defs])
+        return join([_call_def(m, made, callee, args, keywords, place) for made in callee.defs])
     if callee.ref is not None:
         return _call_library(m, callee.ref, args, keywords, place)
     if callee.cls is not None or callee.objs:
@@ -58,19 +73,19 @@ def call_value(m: Machine, callee: Val, args: list[Val], keywords: Keywords, pla
     return unknown_call(m, callee, args, keywords, place)
 
 
-def _call_def(m: Machine, made: Def, args: list[Val], keywords: Keywords, place: Place) -> Val:
+def _call_def(m: Machine, made: Def, callee: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if isinstance(made.node, ast.ClassDef):
         return instantiate(m, made, args, keywords, place)
-    if made.decorated:
-        m.shared.mention(m, Val(defs=(made,)), place)
-        called = call_function(m, made, args, keywords, place)
-        return join([called, m.unknown(called.objs)])
-    return call_function(m, made, args, keywords, place)
+    return call_function(m, made, args, keywords, place, callee.objs)
 
 
 def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A new instance of a class of the notebook."""
     instance = Val(frozenset([m.heap.new(DEFINITION + made.name, opaque=True)]), cls=made)
+    for index in instance.objs:
+        m.heap.classes[index] = made
+        for part in _class_objects(m, made):
+            m.heap.hold(index, part)
     m.shared.mention(m, Val(defs=(made,)), place)
     init = made.method("__init__") or made.method("__new__")
     if init is not None:
@@ -83,10 +98,19 @@ def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, plac
     return instance
 
 
+def _class_objects(m: Machine, made: Def) -> list[int]:
+    """The objects of a class and its bases, where class attributes live."""
+    own = [m.heap.definitions[made]] if made in m.heap.definitions else []
+    return own + [o for b in made.bases for o in _class_objects(m, b)]
+
+
 def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
     special = _SPECIAL.get(ref)
     if special is not None:
         return special(m, args, keywords, place)
+    m.channel("module:" + ref.partition(".")[0], "use", place)
+    if ref.startswith("builtins.") and _is_exception(ref[9:]):
+        return m.fresh(None, frozenset().union(*(a.objs for a in args)) if args else ())
     unbound = _unbound_method(m, ref, args, keywords, place)
     if unbound is not None:
         return unbound
@@ -96,6 +120,11 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
         last = ref.rpartition(".")[2]
         return Val(result.objs, ref if last[:1].isupper() else None)
     return apply_effect(m, effect, Val(), args, keywords, place)
+
+
+def _is_exception(name: str) -> bool:
+    made = getattr(builtins, name, None)
+    return isinstance(made, type) and issubclass(made, BaseException)
 
 
 def _unbound_method(m: Machine, ref: str, args: list[Val], keywords: Keywords, place: Place) -> Val | None:
@@ -110,10 +139,11 @@ def _unbound_method(m: Machine, ref: str, args: list[Val], keywords: Keywords, p
 
 def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """Call a method of a value."""
-    if receiver.cls is not None:
-        own = receiver.cls.method(name)
-        if own is not None:
-            return _own_method(m, own, receiver, args, keywords, place)
+    owned = [own for c in classes_of(m, receiver) if (own := c.method(name)) is not None]
+    if owned:
+        return join([_own_method(m, own, receiver, args, keywords, place) for own in owned])
+    if is_unknown(m, receiver):
+        _any_class(m, name, receiver, args, keywords, place)
     if receiver.defs and isinstance(receiver.defs[0].node, ast.ClassDef):
         own = receiver.defs[0].method(name)
         if own is not None:
@@ -132,6 +162,17 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
     if type_name in IMMUTABLE:
         return m.fresh(None)
     return unknown_call(m, receiver, args, keywords, place)
+
+
+def _any_class(m: Machine, name: str, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
+    """A method of an unknown value may be one of the notebook's classes."""
+    m.maybe += 1
+    for own in m.shared.methods.get(name, ()):
+        if own not in m.shared.mentioning:
+            m.shared.mentioning.add(own)
+            _own_method(m, own, receiver, args, keywords, place)
+            m.shared.mentioning.discard(own)
+    m.maybe -= 1
 
 
 def _own_method(m: Machine, own: Def, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -170,6 +211,9 @@ def _text_method(receiver: Val, name: str, args: list[Val]) -> Val | None:
 
 
 def _path_method(receiver: Val, name: str, args: list[Val]) -> Val | None:
+    if name in ("with_suffix", "with_name") and args and isinstance(args[0].const, str):
+        if not isinstance(receiver.const, Template):
+            return Val(type="pathlib.Path", const=str(getattr(PurePosixPath(receiver.const), name)(args[0].const)))
     if name in ("resolve", "absolute", "expanduser", "as_posix"):
         return Val(type="builtins.str" if name == "as_posix" else "pathlib.Path", const=receiver.const)
     if name == "joinpath" and all(isinstance(a.const, str) for a in args):
@@ -182,8 +226,10 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
     """The value of `base.name`."""
     if base.ref is not None:
         return _library_attribute(m, f"{base.ref}.{name}", place)
-    if base.cls is not None and (own := base.cls.method(name)) is not None:
-        return _bound_method(m, base, own, place)
+    touch(m, [base], place)
+    found = [_member(m, base, c, name, place) for c in classes_of(m, base)]
+    if found:
+        return join([f for f in found if f is not None] or [_held(m, base, name)])
     if base.type == "pathlib.Path" and base.is_const and name == "parent":
         return Val(type="pathlib.Path", const=base.const.rpartition("/")[0] or ".")
     known = m.tables.attribute(base.type, name)
@@ -194,25 +240,43 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
     if base.type in IMMUTABLE:
         return Val()
     if base.defs:
-        return Val()
-    return inside(m, base)
+        classes = [d for d in base.defs if isinstance(d.node, ast.ClassDef)]
+        objs = frozenset(o for c in classes for o in _class_objects(m, c)) | base.objs
+        return Val(objs=m.heap.elements(objs), defs=tuple(d for c in classes if (d := c.method(name)) is not None))
+    return _held(m, base, name)
 
 
-def _bound_method(m: Machine, base: Val, own: Def, place: Place) -> Val:
-    if _is_property(own):
-        return call_function(m, own, [base], {}, place)
-    return Val(objs=base.objs)
+def _held(m: Machine, base: Val, name: str) -> Val:
+    """An attribute of which no row says more: a part, or a method that holds the value."""
+    part = inside(m, base)
+    if not base.objs:
+        return part
+    method = m.tables.method(base.type, name)
+    if method is not None and SELF in method.mutates:  # handed on uncalled: `column.apply(names.append)`
+        m.mutate(base.objs, m.place)
+    classes = [m.heap.definitions[c] for c in classes_of(m, base) if c in m.heap.definitions]
+    inherited = m.heap.elements(classes)
+    is_method = m.tables.method(base.type, name) is not None if base.type else not classes_of(m, base)
+    bound = {m.heap.new("method", base.objs, opaque=True)} if is_method else set()
+    return Val(objs=part.objs | inherited | bound)
 
 
-def _is_property(made: Def) -> bool:
-    names = [
-        d.id if isinstance(d, ast.Name) else getattr(d, "attr", "") for d in getattr(made.node, "decorator_list", [])
-    ]
-    return any("property" in n for n in names)
+def _member(m: Machine, base: Val, cls: Def, name: str, place: Place) -> Val | None:
+    """What a class of the notebook defines under a name: a property's value or a bound method."""
+    for made in cls.properties.get(name, ()):
+        if len(made.node.args.args) == 1:  # type: ignore[union-attr]
+            return call_function(m, made, [base], {}, place)
+    own = cls.method(name)
+    if own is None:
+        return None
+    return Val(frozenset([m.heap.new("method", base.objs, opaque=True)]), defs=())
 
 
 def _library_attribute(m: Machine, ref: str, place: Place) -> Val:
     if ref.startswith("os.environ"):
+        return Val(ref=ref)
+    if ref == "sys.path":
+        m.channel("search path", "use", place)
         return Val(ref=ref)
     effect = m.tables.attribute("modules", ref)
     if effect is not None:
@@ -331,6 +395,11 @@ def _path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     return Val(type="pathlib.Path")
 
 
+def _same_path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """abspath and its kin: the same file."""
+    return Val(type="builtins.str", const=args[0].const) if args else typed("builtins.str")
+
+
 def _str(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if args and isinstance(args[0].const, str):
         return Val(type="builtins.str", const=args[0].const)
@@ -347,7 +416,7 @@ def _super(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val
 
 def _namespace(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if args:
-        return Val(objs=m.heap.elements(args[0].objs))
+        return m.unknown(args[0].objs)
     m.say(
         "dynamic-code", "`globals()`, `locals()` or `vars()` gives all names at once; which are used is unknown", place
     )
@@ -401,6 +470,7 @@ _SPECIAL: dict[str, Special] = {
     "builtins.__import__": _import_module,
     "importlib.import_module": _import_module,
     "os.path.join": _join_paths,
+    **dict.fromkeys(["os.path.abspath", "os.path.realpath", "os.path.normpath", "os.fspath"], _same_path),
     "pathlib.Path": _path,
     "pathlib.PurePath": _path,
     "IPython.get_ipython": _history,
@@ -433,15 +503,16 @@ def _parsed(text: str, ref: str) -> ast.Expression | ast.Module:
     return ast.parse(text, mode="eval") if ref == "builtins.eval" else ast.parse(text)
 
 
-def _string_references(m: Machine, node: ast.Call, place: Place) -> None:
+def _string_references(m: Machine, method: str, values: list[Val], place: Place) -> None:
     """`df.query("a > @threshold")` reads `threshold`."""
-    assert isinstance(node.func, ast.Attribute)
-    if node.func.attr not in ("query", "eval"):
+    if method not in ("query", "eval"):
         return
-    for arg in [*node.args, *(k.value for k in node.keywords)]:
-        for part in ast.walk(arg):
-            if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                _read_references(m, part.value, place)
+    for val in values:
+        if isinstance(val.const, str):
+            _read_references(m, val.const, place)
+        elif not val.is_const and val.type in (None, "builtins.str"):
+            message = f"`.{method}()` is given a text that is made at run time: the names in it are unknown"
+            m.say("dynamic-code", message, place)
 
 
 def _read_references(m: Machine, text: str, place: Place) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.scopes import arguments
+from nb2pipe.dataflow.special import touch
 from nb2pipe.dataflow.summaries import call_function
 from nb2pipe.dataflow.tables import SELF, Effect
 from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, join, typed
@@ -19,16 +20,23 @@ def elements(m: Machine, val: Val) -> Val:
         return join(val.items)
     if val.type in IMMUTABLE:
         return typed("builtins.int") if val.type == "builtins.range" else Val()
+    special = touch(m, [val], m.place)
+    if special.objs:
+        return Val(objs=special.objs | m.heap.elements(val.objs | special.objs))
     known = m.tables.method(val.type, "__iter__") if val.type else None
     if known is not None:
         return apply_effect(m, known, val, [], {}, m.place)
     return inside(m, val)
 
 
+_WITH_VIEWS = ("numpy.", "pandas.", "torch.", "tensorflow.", "scipy.", "polars.", "pyarrow.", "jax.", "cupy.")
+"""Libraries whose items and attributes may share the memory of what they are taken from."""
+
+
 def inside(m: Machine, val: Val) -> Val:
     """What an item or attribute may be when no row says more: a part, or something that shares the value's memory."""
     parts = m.heap.elements(val.objs)
-    if val.type is None or val.type.startswith("builtins.") or not val.objs:
+    if not (val.type or "").startswith(_WITH_VIEWS) or not val.objs:
         return Val(objs=parts)
     return Val(objs=parts | {_sharing(m, None, val.objs)})
 
@@ -52,10 +60,27 @@ def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], key
     _channels(m, effect, keywords, place)
     _files(m, effect, receiver, args, keywords, place)
     everything = [receiver, *args, *keywords.values()]
+    touch(m, everything, place)
+    _shows(m, effect, everything, place)
     results = call_back(m, everything, place)
     if effect.keeps or _holds_some(m, receiver, effect.keeps_with):
         _keep(m, receiver, [*args, *keywords.values()])
     return _value(m, effect, receiver, args, keywords, results)
+
+
+def _shows(m: Machine, effect: Effect, values: list[Val], place: Place) -> None:
+    """Text made of a library's values depends on that library's display options."""
+    if effect.shows:
+        show(m, values, place)
+
+
+def show(m: Machine, values: list[Val], place: Place) -> None:
+    """Note that values are turned into text."""
+    for val in values:
+        if val.objs or val.type is None:
+            root = (val.type or "?").partition(".")[0]
+            if root != "builtins":
+                m.channel("text of:" + root, "use", place)
 
 
 def _at(place: int | str, receiver: Val, args: list[Val], keywords: Keywords) -> Val | None:
@@ -72,19 +97,25 @@ def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywo
     for where in effect.mutates:
         val = _at(where, receiver, args, keywords)
         if val is not None:
-            m.mutate(val.objs, place)
+            m.mutate(val.objs if isinstance(where, int) else val.objs | _parts(m, val), place)
     if effect.mutates_parts:
-        held = m.heap.reach(receiver.objs)
-        m.mutate([o for o in held if not (m.heap.objs[o].type or "").startswith(_DATA)], place)
+        held = _parts(m, receiver)
+        m.mutate(held, place)
         for mark in sorted(frozenset().union(*(m.heap.objs[o].marks for o in held))):
             if mark.startswith("draws:"):
                 m.channel("random:" + mark.removeprefix("draws:"), "draw", place)
-    if effect.inplace and "inplace" in keywords and keywords["inplace"].const is not False:
+    inplace = keywords.get("inplace", keywords.get(None))
+    if effect.inplace and inplace is not None and inplace.const is not False:
         m.mutate(receiver.objs, place)
     if effect.inplace and _uncopied(keywords) and args:
         m.mutate(args[0].objs, place)
     if "out" in keywords and keywords["out"].objs:
         m.mutate(keywords["out"].objs, place)
+
+
+def _parts(m: Machine, val: Val) -> set[int]:
+    """The models, generators and callbacks that a value is or holds."""
+    return {o for o in m.heap.reach(val.objs) if not (m.heap.objs[o].type or "").startswith(_DATA)}
 
 
 _DATA = ("builtins.", "pandas.", "numpy.ndarray", "function")
@@ -118,12 +149,12 @@ def _drawn(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> list
 
 def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
     for use, places in (("read", effect.reads), ("write", effect.writes)):
-        named = (
-            {k: v for k, v in keywords.items() if k in places} if any(isinstance(p, str) for p in places) else keywords
-        )
-        found = [v for where in places if (v := _at(where, receiver, args, named)) is not None]
-        if found and not _in_memory(found[0]):
-            m.file("read" if use == "read" else "write", found[0], place)
+        by_name = any(isinstance(p, str) for p in places)
+        for where in places:
+            past = by_name and isinstance(where, int) and where >= len(args)
+            path = None if past else _at(where, receiver, args, keywords)
+            if path is not None and not _in_memory(path):
+                m.file("read" if use == "read" else "write", path, place)
 
 
 def _in_memory(val: Val) -> bool:
@@ -141,7 +172,7 @@ def _holds_some(m: Machine, holder: Val, prefixes: tuple[str, ...]) -> bool:
 def _keep(m: Machine, holder: Val, kept: list[Val]) -> None:
     for index in holder.objs:
         for val in kept:
-            for part in val.objs:
+            for part in val.objs | m.heap.elements(val.objs):
                 m.heap.hold(index, part)
 
 
@@ -159,23 +190,49 @@ def _value(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         whole = _at(where, receiver, args, keywords) or Val()
         # What iterating over the receiver gives may be what this very row describes.
         found.append(Val(objs=m.heap.elements(whole.objs)) if where == SELF else elements(m, whole))
+    if effect.inplace and "inplace" in keywords and keywords["inplace"].const is True:
+        return Val(type="builtins.NoneType", const=None)
     if found and effect.view is None and effect.returns is None:
         return join(found)
     held = frozenset().union(*(v.objs for v in [*args, *keywords.values()])) if effect.holds else frozenset()
     held |= frozenset().union(*(r.objs for r in results)) if results else frozenset()
     if effect.gathers:
-        gathered = m.heap.elements(receiver.objs)
+        gathered = _held(m, receiver.objs)
         held |= m.fresh("builtins.tuple", gathered).objs if effect.rows else gathered
     for where, depth in effect.copies:
         held |= _copied(m, _at(where, receiver, args, keywords), depth)
     return join([*found, _fresh(m, effect, receiver, args, keywords, held)])
 
 
+def _held(m: Machine, objs: frozenset[int]) -> frozenset[int]:
+    """What `objs` hold, but not what shares their memory: a copy does not hold that."""
+    sharing = m.heap.sharing(objs)
+    return m.heap.elements(sharing) - sharing
+
+
 def _copied(m: Machine, source: Val | None, depth: int) -> frozenset[int]:
     objs = source.objs if source is not None else frozenset()
     for _ in range(depth):
-        objs = m.heap.elements(objs)
-    return objs
+        objs = _held(m, objs)
+    return objs if depth else _leaves(m, objs)
+
+
+_DISSOLVED = ("builtins.list", "builtins.tuple", *ARRAYS)
+
+
+def _leaves(m: Machine, objs: frozenset[int]) -> frozenset[int]:
+    """What lists of lists and arrays hold in the end."""
+    seen: set[int] = set()
+    todo = set(objs)
+    found: set[int] = set()
+    while todo:
+        index = todo.pop()
+        seen.add(index)
+        if index in objs or m.heap.objs[index].type in _DISSOLVED:
+            todo |= _held(m, frozenset([index])) - seen
+        else:
+            found.add(index)
+    return frozenset(found)
 
 
 def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, held: frozenset[int]) -> Val:
@@ -186,8 +243,8 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     bases = base.objs if base is not None else frozenset()
     if _uncopied(keywords):
         bases = bases.union(receiver.objs, *(a.objs for a in args))
-    if effect.each is not None and effect.each not in IMMUTABLE:
-        held |= {_sharing(m, effect.each, bases)}
+    items = [Val(frozenset([_sharing(m, t, bases)]), t) if t not in IMMUTABLE else typed(t) for t in effect.each]
+    held = held.union(*(i.objs for i in items))
     made = _sharing(m, type_name, bases) if bases else m.heap.new(type_name, opaque=type_name is None)
     for part in held:
         m.heap.hold(made, part)
@@ -195,7 +252,7 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     if effect.makes:
         marks.update("draws:" + generator for generator in _drawn(m, effect, keywords, m.place))
     m.heap.objs[made].marks = frozenset(marks)
-    return Val(objs=frozenset([made]), type=type_name)
+    return Val(objs=frozenset([made]), type=type_name, items=tuple(items) if len(items) > 1 else None)
 
 
 def _uncopied(keywords: Keywords) -> bool:
@@ -209,8 +266,7 @@ def _fresh_type(effect: Effect, receiver: Val, args: list[Val], keywords: Keywor
         like = _at(effect.like, receiver, args, keywords)
         return like.type if like is not None else None
     if effect.makes and effect.returns and _uncopied(keywords):
-        root, _, rest = effect.returns.partition(".")
-        return f"{root}.uncopied.{rest}"
+        return "uncopied." + effect.returns
     return effect.returns
 
 
@@ -231,8 +287,9 @@ def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
     results = []
     for made in functions:
         names = arguments(made.node.args)  # type: ignore[union-attr]
+        own = frozenset().union(*(v.objs for v in values if made in v.defs))
         m.maybe += 1
-        results.append(call_function(m, made, [given] * len(names), {}, place))
+        results.append(call_function(m, made, [given] * len(names), {}, place, own))
         m.maybe -= 1
     return results
 
@@ -242,6 +299,10 @@ def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, p
     m.record.unknown_calls.append(place)
     values = [callee, *args, *keywords.values()]
     results = call_back(m, values, place)
+    touch(m, values, place)
     given = frozenset().union(*(v.objs for v in values))
+    for index in sorted(m.heap.reach(given)):
+        if index in m.heap.defined:
+            m.shared.mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
     m.mutate(given, place, deep=True)
     return m.unknown(given.union(*(r.objs for r in results)))

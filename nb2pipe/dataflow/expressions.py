@@ -8,10 +8,11 @@ from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, global_name
 from nb2pipe.dataflow.calls import attribute, call
-from nb2pipe.dataflow.effects import apply_effect, elements, inside
+from nb2pipe.dataflow.effects import apply_effect, elements, inside, show
 from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.paths import concatenated, path_joined
 from nb2pipe.dataflow.scopes import COMPREHENSIONS
+from nb2pipe.dataflow.special import touch
 from nb2pipe.dataflow.summaries import define_function
 from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, constant, join, typed
 
@@ -61,7 +62,13 @@ def subscript(m: Machine, base: Val, index: Val, place: Any) -> Val:
     known = m.tables.method(base.type, "__getitem__") if base.type else None
     if known is not None:
         return apply_effect(m, known, base, [index], {}, place)
-    return inside(m, base)
+    if index.type == "builtins.slice" and base.type in ("builtins.list", "builtins.tuple"):
+        return m.fresh(base.type, m.heap.elements(base.objs))
+    found = inside(m, base)
+    special = touch(m, [base, index], place)
+    if base.type is None and index.type == "builtins.slice" and found.objs:
+        return Val(objs=found.objs | special.objs | {m.heap.new(None, found.objs, opaque=True)})
+    return Val(objs=found.objs | special.objs, type=found.type)
 
 
 def _display(type_name: str) -> Evaluator:
@@ -72,7 +79,8 @@ def _display(type_name: str) -> Evaluator:
         kept = None if starred else tuple(items)
         if type_name == "builtins.tuple" and not parts:
             return Val(type=type_name, items=kept)
-        return Val(objs=frozenset([m.heap.new(type_name, parts)]), type=type_name, items=kept)
+        items_ = kept if type_name == "builtins.tuple" else None
+        return Val(objs=frozenset([m.heap.new(type_name, parts)]), type=type_name, items=items_)
 
     return build
 
@@ -95,7 +103,10 @@ _NUMBERS = ("builtins.int", "builtins.float", "builtins.bool", "builtins.complex
 
 
 def _binop(m: Machine, node: ast.BinOp) -> Val:
-    return binary(m, node.op, m.evaluate(node.left), m.evaluate(node.right))
+    left, right = m.evaluate(node.left), m.evaluate(node.right)
+    special = touch(m, [left, right], m.at(node))
+    found = binary(m, node.op, left, right)
+    return join([found, special]) if special.objs else found
 
 
 def binary(m: Machine, op: ast.operator, left: Val, right: Val) -> Val:
@@ -134,6 +145,7 @@ def _folded(op: ast.operator, left: Val, right: Val) -> Val:
 
 def _unary(m: Machine, node: ast.UnaryOp) -> Val:
     val = m.evaluate(node.operand)
+    touch(m, [val], m.at(node))
     if isinstance(node.op, ast.Not):
         return typed("builtins.bool")
     if val.is_const and isinstance(val.const, (int, float)):
@@ -142,11 +154,14 @@ def _unary(m: Machine, node: ast.UnaryOp) -> Val:
 
 
 def _boolop(m: Machine, node: ast.BoolOp) -> Val:
-    return join([m.evaluate(v) for v in node.values])
+    values = [m.evaluate(v) for v in node.values]
+    touch(m, values[:-1], m.at(node))
+    return join(values)
 
 
 def _compare(m: Machine, node: ast.Compare) -> Val:
     sides = [m.evaluate(v) for v in [node.left, *node.comparators]]
+    touch(m, sides, m.at(node))
     if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
         for side in sides:
             m.record.compared |= side.objs
@@ -161,7 +176,7 @@ def _compare(m: Machine, node: ast.Compare) -> Val:
 
 
 def _conditional(m: Machine, node: ast.IfExp) -> Val:
-    m.evaluate(node.test)
+    touch(m, [m.evaluate(node.test)], m.at(node))
     with _perhaps(m):
         return join([m.evaluate(node.body), m.evaluate(node.orelse)])
 
@@ -195,6 +210,8 @@ def _joined_str(m: Machine, node: ast.JoinedStr) -> Val:
 
 def _formatted(m: Machine, node: ast.FormattedValue) -> Val:
     val = m.evaluate(node.value)
+    touch(m, [val], m.at(node))
+    show(m, [val], m.at(node))
     if node.format_spec is not None:
         m.evaluate(node.format_spec)
     elif node.conversion == -1 and val.is_const and isinstance(val.const, (str, int)):

@@ -284,7 +284,7 @@ def _skipped_names(cells: Sequence[PyCell], layout: Layout) -> dict[str, int]:
 _UNSTORABLE_TYPES = {
     "builtins.generator": "a generator",
     "builtins.file": "an open file",
-    "builtins.iterator": "",
+    "builtins.iterator": "an iterator",
 }
 
 

@@ -142,8 +142,8 @@ class Forward:
     def body_facts(self, statement: Statement) -> tuple[frozenset[str], bool]:
         """What the functions and methods that a statement defines read from outside, and whether they bind there."""
         m = self.machine
-        m.record = Record()
-        made = [d for v in statement.values.values() for d in v.defs]
+        defined, m.record = statement.record.defined, Record()
+        made = [*defined, *(d for v in statement.values.values() for d in v.defs)]
         functions = [f for d in made for f in (d, *d.methods.values()) if not isinstance(f.node, ast.ClassDef)]
         for one in made:
             mention(m, Val(defs=(one,)), m.place)

@@ -32,14 +32,16 @@ def events(statements: Iterable[Statement]) -> list[Event]:
 def setup_copies(statements: Sequence[Statement], step: Sequence[Statement]) -> set[int]:
     """The set-up calls that a step must repeat: those of shared cells, and library options that an earlier step sets,
     whose channel it uses."""
-    wanted = {c.channel for s in step for c in s.record.channels} | set(EVERYWHERE)
+    used = {c.channel for s in step for c in s.record.channels}
+    wanted = used | set(EVERYWHERE) | {"module:" + c.partition(":")[2] for c in used if c.startswith("text of:")}
     own = {s.index for s in step}
     first = min(own, default=0)
     found = set()
     for statement in statements:
         if statement.index not in own and (statement.step is None or statement.index < first):
             touched = _set_up(statement) if statement.step is None else _options(statement)
-            if touched & wanted:
+            anything = "text of:?" in used and any(t.startswith("module:") for t in touched)
+            if touched & wanted or anything:
                 found.add(statement.index)
     return found
 
@@ -155,6 +157,7 @@ def file_flow(steps: Sequence[StepFlow], statements: Sequence[Statement], here: 
         takes: dict[str, str | None] = {}
         gives: dict[str, None] = {}
         for index in step.statements:
+            unknown_writer = _may_write(step, statements[index]) or unknown_writer
             for event in statements[index].record.files:
                 path = _local(event)
                 if event.use == "write":
@@ -163,7 +166,7 @@ def file_flow(steps: Sequence[StepFlow], statements: Sequence[Statement], here: 
                     elif event.path is None:
                         unknown_writer = (step.name, event.place)
                 elif path is not None:
-                    found += _taken(step, path, event, written, gives, here, takes)
+                    found += _taken(step, path, event, written, gives, here, takes, unknown_writer)
                 elif event.path is None:
                     found += _unknown_read(step, event, written, unknown_writer)
         found += _modules(step, written, gives, here, takes)
@@ -181,6 +184,7 @@ def _taken(
     own: Mapping[str, None],
     here: Path,
     takes: dict[str, str | None],
+    unknown: tuple[str, Place] | None,
 ) -> list[Finding]:
     if _covering(path, own):
         return []
@@ -195,9 +199,20 @@ def _taken(
     if any(mark in path for mark in "*?["):
         takes.update(dict.fromkeys(p.relative_to(here).as_posix() for p in sorted(here.glob(path))))
         return []
-    message = f"the file {path!r} is written by no step before and does not lie beside the notebook"
     place = event.place
+    if unknown is not None and unknown[0] != step.name:
+        message = f"step {step.name} reads {path!r}, which step {unknown[0]} may write in {unknown[1]}"
+        return [finding("hidden-file", message, cell=place.cell, line=place.line, name=path)]
+    message = f"the file {path!r} is written by no step before and does not lie beside the notebook"
     return [finding("missing-file", message, cell=place.cell, line=place.line, name=path)]
+
+
+def _may_write(step: StepFlow, statement: Statement) -> tuple[str, Place] | None:
+    """Another program may write any file."""
+    for event in statement.record.channels:
+        if event.channel == "module:subprocess" or (event.channel == "external" and event.use == "set"):
+            return step.name, event.place
+    return None
 
 
 def _covering(path: str, paths: Iterable[str]) -> list[str]:
@@ -217,7 +232,7 @@ def _unknown_read(
 
 
 def _modules(
-    step: StepFlow, written: Mapping[str, str], own: Mapping[str, None], here: set[str], takes: dict[str, str | None]
+    step: StepFlow, written: Mapping[str, str], own: Mapping[str, None], here: Path, takes: dict[str, str | None]
 ) -> list[Finding]:
     """Modules that lie beside the notebook are files that the step takes; those that a step writes are refused."""
     found: list[Finding] = []

@@ -21,6 +21,8 @@ def kind(statement: Statement) -> Kind:
         return "future"
     if isinstance(node, _IMPORTS):
         return "import"
+    if sets_option(node):
+        return "setup"
     if _touches_data(statement):
         return "data"
     if is_definition(node):
@@ -44,6 +46,26 @@ def is_definition(node: ast.stmt) -> bool:
         and len(node.targets) == 1
         and isinstance(node.targets[0], ast.Name)
     )
+
+
+def sets_option(node: ast.stmt) -> bool:
+    """`pd.options.display.max_rows = 5`, `plt.rcParams["figure.dpi"] = 100`."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    if (
+        not targets
+        or not isinstance(node, ast.Assign)
+        or not isinstance(node.value, (ast.Constant, ast.Tuple, ast.List))
+    ):
+        return False
+    return all(_is_option(t) for t in targets)
+
+
+def _is_option(target: ast.expr) -> bool:
+    while isinstance(target, (ast.Attribute, ast.Subscript)):
+        if isinstance(target, ast.Attribute) and target.attr in ("options", "rcParams"):
+            return isinstance(target.value, ast.Name)
+        target = target.value
+    return False
 
 
 def _touches_data(statement: Statement) -> bool:

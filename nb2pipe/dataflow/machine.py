@@ -70,6 +70,7 @@ class Record:
     """What a statement or a function body does beyond computing its value."""
 
     reads: dict[str, tuple[Place, frozenset[int]]] = field(default_factory=dict)
+    uncertain: set[str] = field(default_factory=set)
     written: dict[str, Place] = field(default_factory=dict)
     mutated: dict[int, Place] = field(default_factory=dict)
     changed_names: dict[str, Place] = field(default_factory=dict)
@@ -84,6 +85,9 @@ class Record:
     class_rebinds: set[str] = field(default_factory=set)
     builtins: set[str] = field(default_factory=set)
     unknown_calls: list[Place] = field(default_factory=list)
+    defined: list[Def] = field(default_factory=list)
+    raised: set[int] = field(default_factory=set)
+    touched: dict[frozenset[int], Val] = field(default_factory=dict)
 
 
 class Frame:
@@ -101,6 +105,7 @@ class Frame:
         self.ended = False
         self.returns: list[Val] = []
         self.closures: list[tuple[int, frozenset[str]]] = []
+        self.captured: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Bound | None:
         """The binding of `name` in this scope, None when the scope never binds it."""
@@ -200,6 +205,8 @@ class Machine:
         return bound.val
 
     def _note_read(self, name: str, place: Place, bound: Bound) -> None:
+        if not bound.must:
+            self.record.uncertain.add(name)
         before = self.record.reads.get(name)
         binds = bound.binds | before[1] if before else bound.binds
         self.record.reads[name] = (before[0] if before else place, binds)
@@ -243,7 +250,7 @@ class Machine:
             self.record.mutated.setdefault(index, place)
 
     def fresh(self, type_name: str | None, parts: Iterable[int] = (), *, opaque: bool = False) -> Val:
-        """A new value of that type; immutable types have no object, one of an unknown type may hold more than is known."""
+        """A new value of that type; immutable types have no object, one of an unknown type may hold anything."""
         if type_name in IMMUTABLE:
             return Val(type=type_name)
         return Val(
@@ -286,6 +293,8 @@ class Shared:
     binds: dict[tuple[int, str], int] = field(default_factory=dict)
     future_annotations: bool = False
     mentioning: set[Def] = field(default_factory=set)
+    special: dict[Def, None] = field(default_factory=dict)
+    methods: dict[str, list[Def]] = field(default_factory=dict)
 
     def bind_of(self, machine: Machine, name: str) -> int:
         """The number of the binding of `name` by the statement that runs; stable for one statement."""

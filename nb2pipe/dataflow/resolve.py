@@ -7,6 +7,7 @@ wrote or changed it. What is data is handed on only when a later step reads it: 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -95,6 +96,7 @@ class Resolver:
         self.kinds: dict[int, Kind] = {s.index: s.kind for s in statements}
         self.position = {facts.name: i for i, facts in enumerate(steps)}
         self.mutated = frozenset().union(*(s.record.mutated for s in statements)) if statements else frozenset()
+        self.bound_by = Counter(n for s in statements for n in (*s.writes, *s.deletes))
         self.builders = self._builders()
         self.flows = [StepFlow(f.name, (), tuple(s.index for s in f.statements)) for f in steps]
         self.data: list[dict[str, Place]] = [{} for _ in steps]
@@ -136,6 +138,9 @@ class Resolver:
             self.data[index].setdefault(name, place)
             return
         origins = {self.owner[b] for b in binds if b in self.owner}
+        if name in self.statements[at].record.uncertain and not self._import_perhaps(origins):
+            self.data[index].setdefault(name, place)
+            return
         shared = {o for o in origins if self.statements[o].step is None}
         if origins and shared == origins:
             self._from_shared(index, name, place, at)
@@ -145,6 +150,10 @@ class Resolver:
             pass
         else:
             self.data[index].setdefault(name, place)
+
+    def _import_perhaps(self, origins: set[int]) -> bool:
+        """Imports and shared code may be repeated although they only perhaps bind: they do the same again."""
+        return all(self.kinds[o] == "import" or self.statements[o].step is None for o in origins)
 
     def _one_source(self, origins: set[int]) -> bool:
         """Whether one statement binds, or several imports of one package do."""
@@ -184,12 +193,14 @@ class Resolver:
         what = self.kinds[origin.index]
         if what not in REPEATABLE or len(origin.writes) == 0 or not all(m for _, m in origin.writes.values()):
             return what == "import" and name in origin.writes and origin.writes[name][1]
+        if len(origin.writes) > 1 and any(self.bound_by[n] > 1 for n in origin.writes):
+            return False  # repeating it would bind the other names as well
         if what != "constant":
             return True
         if not all(self._constant_read(binds, read) for read, (_, binds) in origin.record.reads.items()):
             return False
-        val = origin.values.get(name, Val())
-        return val.type in IMMUTABLE or not (self.heap.reach(val.objs) & self.mutated)
+        values = [origin.values.get(n, Val()) for n in origin.writes]
+        return all(v.type in IMMUTABLE or not (self.heap.reach(v.objs) & self.mutated) for v in values)
 
     def _constant_read(self, binds: frozenset[int], name: str) -> bool:
         """Whether what a constant is made of is constant itself."""
@@ -285,11 +296,12 @@ class Resolver:
         for name in sorted(names):
             bound = facts.exit.get(name)
             if bound is not None and bound.val.objs:
-                for obj in self.heap.reach_at(bound.val.objs, facts.clock) & changed:
-                    groups.setdefault(min(self.heap.sharing([obj])), set()).add(name)
+                reached = self.heap.reach_at(bound.val.objs, facts.clock) & changed
+                for obj in self.heap.memory(reached):
+                    groups.setdefault(obj, set()).add(name)
         return _merged([g for g in groups.values() if len(g) > 1])
 
-    # --- results --------------------------------------------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------------------------------
     def _outputs(self, index: int, facts: StepFacts, names: set[str]) -> None:
         flow = self.flows[index]
         for name in sorted(names, key=lambda n: _order(facts, n)):

@@ -15,8 +15,9 @@ from nb2pipe.dataflow.calls import call_value
 from nb2pipe.dataflow.effects import apply_effect, elements
 from nb2pipe.dataflow.expressions import binary
 from nb2pipe.dataflow.machine import Bound, Frame, Machine
+from nb2pipe.dataflow.special import touch
 from nb2pipe.dataflow.summaries import FunctionFrame, class_members, define_function, peek
-from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, constant, typed
+from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, constant, join, typed
 
 Executor = Callable[[Machine, Any], None]
 
@@ -87,12 +88,12 @@ def _return(m: Machine, node: ast.Return) -> None:
 def _raise(m: Machine, node: ast.Raise) -> None:
     for part in (node.exc, node.cause):
         if part is not None:
-            m.evaluate(part)
+            m.record.raised |= m.evaluate(part).objs
     m.frame.ended = True
 
 
 def _assert(m: Machine, node: ast.Assert) -> None:
-    m.evaluate(node.test)
+    touch(m, [m.evaluate(node.test)], m.at(node))
     if node.msg is not None:
         m.maybe += 1
         m.evaluate(node.msg)
@@ -183,20 +184,18 @@ def _names_in(node: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
-_TRANSPARENT = ("builtins.staticmethod", "builtins.classmethod", "builtins.property", "IPython")
-
-
-def _decorated(m: Machine, decorator: Val, val: Val, node: Any) -> Val:
-    """What a decorator makes of a definition: it stays known as that definition, wrapped by who knows what."""
-    if decorator.defs:
-        call_value(m, decorator, [val], {}, m.at(node))
-    elif decorator.objs:
-        m.mutate(decorator.objs, m.at(node))
-    if decorator.ref in _TRANSPARENT or not val.defs:
+def _decorated(m: Machine, decorator: Val, val: Val, node: ast.stmt) -> Val:
+    """What a decorator makes of a definition. One of a library is taken to call what it decorates; one of the notebook
+    is interpreted."""
+    if decorator.ref is not None or not (decorator.defs or decorator.objs):
         return val
-    made = val.defs[0]
-    made.decorated = made.decorated or bool(decorator.defs or decorator.objs)
-    return val
+    held = Val(val.objs | {m.heap.definition(d) for d in val.defs}, val.type, defs=val.defs)
+    result = call_value(m, decorator, [held], {}, m.at(node))
+    if result.defs == val.defs and result.defs:
+        return val
+    for made in result.defs:
+        made.wraps = (*made.wraps, *val.defs)
+    return Val(result.objs | held.objs, result.type, defs=result.defs)
 
 
 def _class(m: Machine, node: ast.ClassDef) -> None:
@@ -208,9 +207,14 @@ def _class(m: Machine, node: ast.ClassDef) -> None:
     made.bases = tuple(d for b in bases for d in b.defs if isinstance(d.node, ast.ClassDef))
     made.library_bases = tuple(b.ref for b in bases if b.ref)
     made.methods = _class_body(m, node, made)
-    val = Val(type="class", defs=(made,))
-    for decorator in decorators:
-        _decorated(m, decorator, val, node)
+    m.record.defined.append(made)
+    m.shared.special.update(dict.fromkeys(made.special_methods()))
+    for name, method in made.methods.items():
+        m.shared.methods.setdefault(name, []).append(method)
+    objs = frozenset([m.heap.definitions[made]]) if made in m.heap.definitions else frozenset()
+    val = Val(objs, "class", defs=(made,))
+    for decorator in reversed(decorators):
+        val = _decorated(m, decorator, val, node)
     m.assign(node.name, val, m.at(node))
 
 
@@ -240,9 +244,16 @@ def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
         m.read(name, place)
     m.record.class_rebinds |= {n for n in inner.outside_reads if n in frame.env}
     _take_over(m, inner)
-    members, _ = class_members(m, node, frame)
-    for method in members.values():
+    members, names = class_members(m, node, frame)
+    for method in inner.record.defined:
         method.owner = made
+        if any(
+            "property" in ast.dump(d) or "setter" in ast.dump(d) for d in getattr(method.node, "decorator_list", [])
+        ):
+            made.properties[method.name] = (*made.properties.get(method.name, ()), method)
+    attributes = [b.val.objs for n in sorted(names) if n not in members and (b := frame.find(n)) is not None]
+    for part in frozenset().union(*attributes) if attributes else ():
+        m.heap.hold(m.heap.definition(made), part)
     return members
 
 
@@ -254,6 +265,8 @@ def _take_over(m: Machine, inner: Machine) -> None:
     mine.findings += its.findings
     mine.undefined.update(its.undefined)
     mine.builtins |= its.builtins
+    mine.defined += its.defined
+    mine.raised |= its.raised
     mine.dynamic |= its.dynamic
 
 
@@ -276,6 +289,7 @@ def _join(m: Machine, branches: list[tuple[dict[str, Bound], bool]]) -> None:
 
 def _if(m: Machine, node: ast.If) -> None:
     test = m.evaluate(node.test)
+    touch(m, [test], m.at(node))
     if _is_main_guard(node.test) or (test.is_const and test.const is True):
         execute(m, node.body)
         return
@@ -337,10 +351,11 @@ def _while(m: Machine, node: ast.While) -> None:
 def _with(m: Machine, node: ast.With | ast.AsyncWith) -> None:
     for item in node.items:
         val = m.evaluate(item.context_expr)
+        special = touch(m, [val], m.at(node))
         known = m.tables.method(val.type, "__enter__") if val.type else None
         entered = apply_effect(m, known, val, [], {}, m.at(node)) if known else _entered(m, val)
         if item.optional_vars is not None:
-            assign_target(m, item.optional_vars, entered)
+            assign_target(m, item.optional_vars, join([entered, special]) if special.objs else entered)
     execute(m, node.body)
 
 
@@ -385,7 +400,7 @@ def _handled(m: Machine, started: dict[str, Bound], handler: ast.ExceptHandler) 
     with m.frame.layer() as layer:
         layer.update(started)
         if handler.name:
-            m.assign(handler.name, m.unknown(), m.at(handler))
+            m.assign(handler.name, m.unknown(m.record.raised), m.at(handler))
         execute(m, handler.body)
         if handler.name:
             m.delete(handler.name, m.at(handler))

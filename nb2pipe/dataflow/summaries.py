@@ -96,30 +96,42 @@ def signature(val: Val) -> Any:
 
 def define_function(m: Machine, node: Function, name: str) -> Val:
     """The value of a `def` or `lambda`: decorators, defaults and annotations are evaluated here and now."""
-    _evaluate_signature(m, node)
-    made = Def(name, node, m.cell)
-    captured = _captured(m, node)
-    if not captured:
+    made = Def(name, node, m.cell, defaults=_defaults(m, node), captures=_captures(m, node), home=m.frame)
+    _evaluate_annotations(m, node)
+    m.record.defined.append(made)
+    held = [v.objs for v in made.defaults.values()]
+    held += [b.val.objs for n in sorted(made.captures) if (b := m.frame.find(n)) is not None]
+    objs = frozenset().union(*held) if held else frozenset()
+    if not objs and not made.captures:
         return Val(type="function", defs=(made,))
-    index = m.heap.new("function", captured, opaque=True)
+    index = m.heap.definition(made)
+    m.heap.objs[index].opaque = bool(made.captures)
+    for part in objs:
+        m.heap.hold(index, part)
     return Val(frozenset([index]), "function", defs=(made,))
 
 
-def _captured(m: Machine, node: Function) -> frozenset[int]:
-    """Objects of an enclosing function's variables that the new function holds on to."""
+def _captures(m: Machine, node: Function) -> frozenset[str]:
+    """The variables of the enclosing functions that a function mentions."""
     if not isinstance(m.frame, FunctionFrame):
         return frozenset()
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    found = [b.val.objs for n in sorted(names) if (b := m.frame.find(n)) is not None]
-    return frozenset().union(*found) if found else frozenset()
+    return frozenset(n for n in names if m.frame.owns(n))
 
 
-def _evaluate_signature(m: Machine, node: Function) -> None:
+def _defaults(m: Machine, node: Function) -> dict[str, Val]:
+    """The default value of each parameter that has one: made once, when the function is."""
     args = node.args
-    for default in [*args.defaults, *filter(None, args.kw_defaults)]:
-        m.evaluate(default)
+    positional = [a.arg for a in [*args.posonlyargs, *args.args]]
+    named = list(zip(positional[len(positional) - len(args.defaults) :], args.defaults, strict=True))
+    named += [(a.arg, d) for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d is not None]
+    return {name: m.evaluate(default) for name, default in named}
+
+
+def _evaluate_annotations(m: Machine, node: Function) -> None:
     if isinstance(node, ast.Lambda) or m.shared.future_annotations:
         return
+    args = node.args
     every = [*args.posonlyargs, *args.args, *args.kwonlyargs, *filter(None, [args.vararg, args.kwarg])]
     for annotation in [*(a.annotation for a in every), node.returns]:
         if annotation is not None and not isinstance(annotation, ast.Constant):
@@ -127,9 +139,12 @@ def _evaluate_signature(m: Machine, node: Function) -> None:
 
 
 # --- summaries --------------------------------------------------------------------------------------------------
-def bind_arguments(node: Function, args: list[Val], keywords: Mapping[str | None, Val]) -> dict[str, Val]:
-    """The value of each parameter for a call; a missing one is its default, unknown but fresh."""
-    spec = node.args
+CLOSURE = "<closure>"
+
+
+def bind_arguments(m: Machine, made: Def, args: list[Val], keywords: Mapping[str | None, Val]) -> dict[str, Val]:
+    """The value of each parameter for a call; a missing one is its default."""
+    spec = made.node.args  # type: ignore[union-attr]
     positional = [a.arg for a in [*spec.posonlyargs, *spec.args]]
     bound = dict(zip(positional, args, strict=False))
     rest = args[len(positional) :]
@@ -137,18 +152,18 @@ def bind_arguments(node: Function, args: list[Val], keywords: Mapping[str | None
     bound.update({k: v for k, v in keywords.items() if k in named and k is not None})
     loose = [v for k, v in keywords.items() if k not in named]
     if spec.vararg:
-        bound[spec.vararg.arg] = _packed([*rest, *loose])
+        bound[spec.vararg.arg] = _packed(m, "builtins.tuple", [*rest, *loose])
     if spec.kwarg:
-        bound[spec.kwarg.arg] = _packed(loose)
+        bound[spec.kwarg.arg] = _packed(m, "builtins.dict", loose)
     if None in keywords:
         for name in named - set(bound):
             bound[name] = keywords[None]
-    return bound
+    return {**made.defaults, **bound}
 
 
-def _packed(values: list[Val]) -> Val:
-    objs = frozenset().union(*(v.objs for v in values)) if values else frozenset()
-    return Val(objs=objs, items=None)
+def _packed(m: Machine, type_name: str, values: list[Val]) -> Val:
+    """The tuple or dict that takes a call's further arguments."""
+    return m.fresh(type_name, frozenset().union(*(v.objs for v in values)) if values else ())
 
 
 def summarize(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
@@ -197,7 +212,8 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     assert not isinstance(node, ast.ClassDef)
     names = scope(node)
     symbols: dict[int, tuple[str, str]] = {}
-    frame = FunctionFrame(names.bound, m, symbols)
+    closure = made.captures if CLOSURE in arguments_ else frozenset()
+    frame = FunctionFrame(names.bound | closure, m, symbols)
     heap = frame.heap = Heap()
     inner = Machine(m.tables, frame, heap, m.shared)
     inner.cell, inner.lines = made.cell, m.shared.lines.get(made.cell, ())
@@ -205,7 +221,10 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     inner.class_of_self = made.owner
     for name in arguments(node.args):
         frame.env[name] = Bound(_parameter(heap, symbols, name, arguments_.get(name)))
+    entered = _enter_closure(heap, symbols, frame, closure, arguments_)
     _execute(inner, node)
+    if any(frame.env[name] is not bound for name, bound in entered.items()):
+        inner.mutate(next(iter(entered.values())).val.objs, inner.place)
     for index, captured in frame.closures:
         for name in captured:
             for part in (frame.find(name) or Bound(Val())).val.objs:
@@ -213,8 +232,24 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     returns = _outward(join(frame.returns) if frame.returns else Val(type="builtins.NoneType", const=None))
     if names.generator:
         returns = Val(frozenset([heap.new("builtins.generator", returns.objs)]), "builtins.generator")
-    writes = {n: (_outward(b.val), b.must) for n, b in frame.env.items() if n not in names.bound}
+    writes = {n: (_outward(b.val), b.must) for n, b in frame.env.items() if n not in frame.own}
     return Summary(heap, symbols, inner.record, returns, writes, frame.seen)
+
+
+def _enter_closure(
+    heap: Heap,
+    symbols: dict[int, tuple[str, str]],
+    frame: FunctionFrame,
+    names: frozenset[str],
+    arguments_: Mapping[str, Val],
+) -> dict[str, Bound]:
+    """Bind the variables that a function took with it from where it was made: each is whatever the function holds."""
+    if not names:
+        return {}
+    held = _parameter(heap, symbols, CLOSURE, arguments_[CLOSURE])
+    bound = Bound(Val(objs=held.objs | heap.elements(held.objs)))
+    frame.env.update(dict.fromkeys(sorted(names), bound))
+    return dict.fromkeys(sorted(names), bound)
 
 
 def _execute(inner: Machine, node: Function) -> None:
@@ -235,19 +270,38 @@ def _parameter(heap: Heap, symbols: dict[int, tuple[str, str]], name: str, val: 
 
 
 def _outward(val: Val) -> Val:
-    """A value as seen outside of the function: its nested functions are known by their objects only."""
+    """A value as seen outside of the function."""
     items = tuple(_outward(i) for i in val.items) if val.items is not None else None
-    defs = tuple(d for d in val.defs if not val.objs)
-    return Val(val.objs, val.type, val.ref, defs, val.const, items, val.cls)
+    return Val(val.objs, val.type, val.ref, val.defs, val.const, items, val.cls)
 
 
 # --- calls ------------------------------------------------------------------------------------------------------
-def call_function(m: Machine, made: Def, args: list[Val], keywords: Mapping[str | None, Val], place: Place) -> Val:
-    """Call a function of the notebook: its effects happen here, its value is returned."""
-    node = made.node
-    assert not isinstance(node, ast.ClassDef)
-    bound = bind_arguments(node, args, keywords)
+def call_function(
+    m: Machine,
+    made: Def,
+    args: list[Val],
+    keywords: Mapping[str | None, Val],
+    place: Place,
+    closure: frozenset[int] = frozenset(),
+) -> Val:
+    """Call a function of the notebook: its effects happen here, its value is returned.
+
+    `closure` are the objects of the function's value, which hold what it captured where it was made.
+    """
+    bound = bind_arguments(m, made, args, keywords)
+    if made.captures and not _at_home(m, made):
+        bound[CLOSURE] = Val(objs=closure or frozenset([m.heap.new(None, opaque=True)]))
     return replay(m, summarize(m, made, bound), bound, place)
+
+
+def _at_home(m: Machine, made: Def) -> bool:
+    """Whether the scope that the function was made in is still running."""
+    frame: Frame = m.frame
+    while isinstance(frame, FunctionFrame):
+        if frame is made.home:
+            return True
+        frame = frame.caller.frame
+    return False
 
 
 def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place, *, certain: bool = True) -> Val:
@@ -260,6 +314,7 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
     for name in record.changed_names:
         m.record.changed_names.setdefault(name, place)
     m.record.compared |= real.several(record.compared)
+    m.record.raised |= real.several(record.raised)
     _pass_on(m, record, place)
     real.edges()
     for name, (val, must) in summary.writes.items():
@@ -308,9 +363,22 @@ class _Real:
         """The real objects that `index` stands for."""
         if index not in self.known:
             obj = self.summary.heap.objs[index]
-            made = self.m.heap.hub(()) if obj.hub else self.m.heap.new(obj.type, opaque=obj.opaque)
+            made = self._made(index)
+            self.m.heap.objs[made].marks = obj.marks
+            if index in self.summary.heap.classes:
+                self.m.heap.classes[made] = self.summary.heap.classes[index]
             self.known[index] = frozenset([made])
         return self.known[index]
+
+    def _made(self, index: int) -> int:
+        obj, heap = self.summary.heap.objs[index], self.m.heap
+        definition = self.summary.heap.defined.get(index)
+        if definition is not None and not definition.captures:
+            return heap.definition(definition)
+        made = heap.hub(()) if obj.hub else heap.new(obj.type, opaque=obj.opaque)
+        if definition is not None:
+            heap.defined[made] = definition
+        return made
 
     def several(self, indexes: Iterable[int]) -> frozenset[int]:
         """The real objects of several."""
@@ -346,17 +414,20 @@ class _Real:
 def mention(m: Machine, val: Val, place: Place) -> None:
     """A function or class is named but not called here: it may be called, so what it reads and changes counts."""
     for made in val.defs:
-        for one in [made, *made.methods.values()]:
+        inside = [f for several in made.properties.values() for f in several]
+        for one in [made, *made.methods.values(), *inside, *made.wraps]:
             if isinstance(one.node, ast.ClassDef) or one in m.shared.mentioning:
                 continue
             m.shared.mentioning.add(one)
-            _mention_one(m, one, place)
+            _mention_one(m, one, place, val.objs)
             m.shared.mentioning.discard(one)
 
 
-def _mention_one(m: Machine, made: Def, place: Place) -> None:
+def _mention_one(m: Machine, made: Def, place: Place, closure: frozenset[int]) -> None:
     before = set(m.record.undefined)
     bound = {a: m.unknown() for a in arguments(made.node.args)} if not isinstance(made.node, ast.ClassDef) else {}
+    if made.captures and not _at_home(m, made):
+        bound[CLOSURE] = Val(objs=closure or frozenset([m.heap.new(None, opaque=True)]))
     replay(m, summarize(m, made, bound), bound, place, certain=False)
     # Called later than now, when the name may well be bound.
     for name in set(m.record.undefined) - before:

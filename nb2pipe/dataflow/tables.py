@@ -7,11 +7,12 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     makes                 a fresh value whose type is the called path (classes: the last name begins with a capital)
     scalar                an immutable value: a number, a text, a key, None
     elementwise           a fresh value of the type of the first argument that is an array, a series or a frame
-    each TYPE             what the result holds is of that type
+    each TYPE             what the result holds is of that type; several such clauses give the items of a tuple in order
     returns self | arg N  the receiver or an argument itself
     returns part of self | arg N    something that it holds
     view of self | arg N  a fresh value that shares memory with it; so does what it holds
-    copies arg N [twice]  the result holds what the argument holds (twice: what that holds)
+    copies arg N [twice | leaves]   the result holds what the argument holds (twice: what that holds; leaves: what lists
+                          of lists and arrays hold in the end)
     like arg N            a fresh value of that argument's type
     mutates self | arg N | NAME=    changes the receiver, an argument or a keyword argument
     mutates parts         changes the models and generators that the receiver holds, not the data
@@ -26,11 +27,13 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     sets CHANNEL          changes state of the process;  uses CHANNEL reads it
     external              talks to something outside of the process
     unstorable            gives a value that cannot be stored between steps
+    shows                 makes text of the arguments
     unknown               nothing is known: it may change and keep every argument
 
-`arg N` is also found when it is given by keyword. A row may have cases, separated by `|`: `TYPE TYPE: clauses | ...` holds
-when the first argument is of one of those types, the last case when none is. With `copy=False` a result shares the memory of what it is made from, and what a constructor makes is of the type
-"LIBRARY.uncopied.CLASS"; `out=` is changed. A row without `mutates` changes nothing; a call without a row may change, keep and return its arguments.
+`arg N` is also found when it is given by keyword. A row may have cases, separated by `|`: `TYPE TYPE: clauses | ...` is
+for a first argument of one of those types, the last case for all others. With `copy=False` a result shares the memory
+of what it is made from, and what a constructor makes is of the type "uncopied.LIBRARY.CLASS"; `out=` is changed.
+A row without `mutates` changes nothing; a call without a row may change, keep and return its arguments.
 """
 
 from __future__ import annotations
@@ -73,11 +76,12 @@ class Effect:
     unknown: bool = False
     splits: bool = False
     gathers: bool = False
+    shows: bool = False
     rows: bool = False
     makes: bool = False
     scalar: bool = False
     elementwise: bool = False
-    each: str | None = None
+    each: tuple[str, ...] = ()
     copies: tuple[tuple[int, int], ...] = ()
     mutates_parts: bool = False
     keeps_with: tuple[str, ...] = ()
@@ -133,7 +137,7 @@ def _draws(effect: Effect, words: list[str]) -> Effect:
 
 
 def _copies(effect: Effect, words: list[str]) -> Effect:
-    depth = 2 if words[-1] == "twice" else 1
+    depth = {"twice": 2, "leaves": 0}.get(words[-1], 1)
     return replace(effect, copies=(*effect.copies, (int(words[1]), depth)))
 
 
@@ -167,8 +171,9 @@ _CLAUSES: Mapping[str, Any] = {
     "makes": lambda e, w: replace(e, makes=True),
     "scalar": lambda e, w: replace(e, scalar=True),
     "elementwise": lambda e, w: replace(e, elementwise=True),
-    "each": lambda e, w: replace(e, each=w[0]),
+    "each": lambda e, w: replace(e, each=(*e.each, w[0])),
     "copies": _copies,
+    "shows": lambda e, w: replace(e, shows=True),
     "pure": lambda e, w: e,
 }
 
@@ -206,7 +211,8 @@ def _library(root: str) -> Mapping[str, Any]:
     path = resources.files(__package__) / "tables" / f"{root}.toml"
     if not path.is_file():
         return {}
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    sections: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return sections
 
 
 class Tables:

@@ -43,7 +43,12 @@ DEFINITION: Final = "notebook."
 
 @dataclass(eq=False, slots=True)
 class Def:
-    """A function, lambda or class of the notebook. `methods` are a class's own; `bases` its notebook base classes."""
+    """A function, lambda or class of the notebook.
+
+    `methods` are a class's own, `properties` its property functions, `bases` its base classes in the notebook. Of a
+    function, `defaults` are the values of its defaults, `captures` the variables of the enclosing function that it
+    reads, `home` the scope that it was made in, and `wraps` the functions that a decorator put inside it.
+    """
 
     name: str
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
@@ -51,14 +56,26 @@ class Def:
     methods: dict[str, Def] = field(default_factory=dict)
     bases: tuple[Def, ...] = ()
     library_bases: tuple[str, ...] = ()
-    decorated: bool = False
     owner: Def | None = None
+    defaults: dict[str, Val] = field(default_factory=dict)
+    captures: frozenset[str] = frozenset()
+    home: object = None
+    wraps: tuple[Def, ...] = ()
+    properties: dict[str, tuple[Def, ...]] = field(default_factory=dict)
 
     def method(self, name: str) -> Def | None:
         """The method `name`, own or inherited from a class of the notebook."""
         if name in self.methods:
             return self.methods[name]
         return next((m for b in self.bases if (m := b.method(name))), None)
+
+    def special_methods(self) -> list[Def]:
+        """Methods that operators, loops, prints and library calls may run: `__getitem__`, `__len__`, ..."""
+        own = [f for n, f in self.methods.items() if n.startswith("__") and n.endswith("__") and n not in _EXPLICIT]
+        return own + [f for b in self.bases for f in b.special_methods()]
+
+
+_EXPLICIT = ("__init__", "__new__", "__init_subclass__", "__class_getitem__", "__call__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +160,14 @@ class Obj:
 class Heap:
     """All abstract objects of one analysis, with who holds whom both ways."""
 
-    __slots__ = ("clock", "definitions", "holders", "objs", "views")
+    __slots__ = ("classes", "clock", "defined", "definitions", "holders", "objs", "views")
 
     def __init__(self) -> None:
         self.clock = 0
         self.objs: list[Obj] = []
         self.definitions: dict[Def, int] = {}
+        self.defined: dict[int, Def] = {}
+        self.classes: dict[int, Def] = {}
         self.holders: list[set[int]] = []
         self.views: list[set[int]] = []
 
@@ -166,6 +185,7 @@ class Heap:
         """The object that stands for a function or class of the notebook as a value."""
         if made not in self.definitions:
             self.definitions[made] = self.new(DEFINITION + made.name)
+            self.defined[self.definitions[made]] = made
         return self.definitions[made]
 
     def hub(self, objs: Iterable[int]) -> int:
@@ -179,9 +199,8 @@ class Heap:
 
     def hold(self, holder: int, part: int) -> None:
         """Record that `holder` may hold a reference to `part`."""
-        if holder != part:
-            self.objs[holder].parts.setdefault(part, self.clock)
-            self.holders[part].add(holder)
+        self.objs[holder].parts.setdefault(part, self.clock)
+        self.holders[part].add(holder)
 
     def view(self, viewer: int, base: int) -> None:
         """Record that `viewer` may share the memory of `base`."""
@@ -215,9 +234,13 @@ class Heap:
         """What `objs` held when statement `clock` had run."""
         return _closure(objs, lambda i: [p for p, since in self.objs[i].parts.items() if since <= clock])
 
+    def memory(self, objs: Iterable[int]) -> set[int]:
+        """`objs` and everything whose memory they may look into."""
+        return _closure(objs, lambda i: self.objs[i].bases)
+
     def sharing(self, objs: Iterable[int]) -> set[int]:
-        """`objs` and everything that may share memory with one of them."""
-        return _closure(objs, lambda i: self.objs[i].bases | self.views[i])
+        """What changes when `objs` change: what they look into, and what looks into that."""
+        return _closure(self.memory(objs), lambda i: self.views[i])
 
     def holding(self, objs: Iterable[int]) -> set[int]:
         """`objs` and everything from which one of them can be reached."""

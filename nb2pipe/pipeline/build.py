@@ -34,7 +34,7 @@ from nb2pipe.pipeline.model import (
 )
 from nb2pipe.pipeline.placement import Placement, Placer
 from nb2pipe.pipeline.requirements import requirements
-from nb2pipe.pipeline.rewrites import main_guard_edits, metrics
+from nb2pipe.pipeline.rewrites import import_edits, main_guard_edits, metrics
 
 
 class Storage(Protocol):
@@ -168,6 +168,7 @@ class _Builder:
             message = f"step {name} needs a module ({reason}), where `await` cannot stand at the top"
             self.findings.append(finding("await-in-module", message, cell=step.cells[0], line=1))
         imports = self.placer.mentioned_imports(step, placement)
+        edits |= self._import_edits(step, imports)
         self.needs[name] = self._requirements(step)
         return Step(
             name=name,
@@ -201,6 +202,13 @@ class _Builder:
             workers=tags.workers,
             runner=tags.runner,
         )
+
+    def _import_edits(self, step: StepFlow, imports: set[int]) -> dict[tuple[int, int], tuple[str, str]]:
+        """Imports at the top of the step's file bind only what they mean there."""
+        used = self.placer.mentioned(step, self.placement)
+        taken = {*step.inputs, *step.parameters}
+        placed = imports | self.placement.setup[step.name]
+        return import_edits([self.flow.statements[i] for i in sorted(placed)], used, taken)
 
     def _prelude(self, step: StepFlow, edits: dict[tuple[int, int], tuple[str, str]]) -> tuple[Fragment, ...]:
         """Set-up of the environment with the imports that it needs."""
@@ -320,7 +328,10 @@ class _Builder:
         placement = self.placement
         if not placement.shared:
             return Shared()
-        edits = main_guard_edits(self.flow, [self.flow.statements[i] for i in placement.shared])
+        inside = [self.flow.statements[i] for i in sorted(placement.shared)]
+        edits = main_guard_edits(self.flow, inside)
+        used = {n for s in inside for n in self.placer.needs(s)}
+        edits |= import_edits([self.flow.statements[i] for i in sorted(placement.shared_imports)], used, set())
         cells = {self.flow.statements[i].cell for i in placement.shared}
         extra = [line for c in sorted(cells) for line in self.flow.cells[c].imports]
         if any("display" in self.placer.needs(self.flow.statements[i]) for i in placement.shared):

@@ -39,7 +39,9 @@ def _problems(
             yield finding("class-identity", message, cell=statement.cell, line=statement.first, name=defined)
     changed = _changed_later(placer, step, statement)
     if changed and taken:
-        message = f"{name} holds {defined}, which reads {changed}: a later step changes it, the stored copy would not see it"
+        message = (
+            f"{name} holds {defined}, which reads {changed}: a later step changes it, the stored copy would not see it"
+        )
         yield finding("late-binding", message, cell=statement.cell, line=statement.first, name=defined)
 
 

@@ -156,14 +156,13 @@ def _after(step: Step, earlier: Sequence[Step]) -> list[str]:
 
 
 def _code(step: Step, earlier: Sequence[Step], package: str) -> list[str]:
-    """The project's files that the step needs to run, those that define the classes of its inputs included."""
+    """The project's files that the step needs to run: its own, and shared.py, where the classes of stored values are."""
     sources = {item.source for item in step.inputs}
     for maker in reversed(earlier):
         if maker.name in sources:
             sources.update(item.source for item in maker.inputs)
     ancestors = [maker for maker in earlier if maker.name in sources]
-    makers = [maker for maker in ancestors if maker.definitions]
     shared = [f"{package}/shared.py"] if any(item.shared for item in (step, *ancestors)) else []
-    steps = [f"{package}/steps/{item.name}.py" for item in (*makers, step)]
+    steps = [f"{package}/steps/{step.name}.py"]
     scaffold = ["__init__.py", "artifacts.py", "task.py"]
     return [f"{package}/{name}" for name in scaffold] + shared + [f"{package}/steps/__init__.py", *steps]

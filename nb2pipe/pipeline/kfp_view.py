@@ -146,7 +146,9 @@ def _step(described: Json, step: Json, view: Json) -> Json:
         "base_image": resources["image"] or described["image"] or described["base_image"],
         "thin": thin,
         "packages": [] if thin else step["requirements"],
-        "embeds": [path for path in step["code"] if path.removeprefix(f"{described['package']}/") not in EVERY_STEP],
+        "embeds": _embedded(
+            [path for path in step["code"] if path.removeprefix(f"{described['package']}/") not in EVERY_STEP]
+        ),
         "calls": list(_calls(step, view["tasks"])),
         "platform": layout(platform, 4) if platform else "",
     }
@@ -203,7 +205,7 @@ def _run_arguments(step: Json, own: Mapping[str, Mapping[str, str]], encoded: se
     named = {"parameters": {name: f"json.loads({port})" if name in encoded else port for name, port in ports}}
     for group in ("inputs", "outputs", "files_in", "files_out"):
         named[group] = {key: f"{port}.path" for key, port in own[group].items()}
-    arguments = {name: _pairs(pairs) for name, pairs in named.items() if pairs}
+    arguments = {name: _pairs(name, pairs) for name, pairs in named.items() if pairs}
     metrics = [own["outputs"][row["artifact"]] for row in step["outputs"] if row["kind"] == "Metrics"]
     return arguments | ({"log_metric": f"{metrics[0]}.log_metric"} if metrics else {})
 
@@ -253,6 +255,19 @@ def _secret(secret: Json) -> Json:
     }
 
 
-def _pairs(names: Mapping[str, str]) -> str:
-    """The text of a dict from names to expressions."""
-    return "{" + ", ".join(f"{literal(key)}: {expression}" for key, expression in names.items()) + "}"
+def _pairs(keyword: str, names: Mapping[str, str]) -> str:
+    """The text of a dict from names to expressions, one a line where it would be wide."""
+    items = [f"{literal(key)}: {expression}" for key, expression in names.items()]
+    text = "{" + ", ".join(items) + "}"
+    if len(keyword) + len(text) + 10 <= WIDTH:
+        return text
+    return "\n".join(["{", *(f"            {item}," for item in items), "        }"])
+
+
+def _embedded(paths: Sequence[str]) -> str:
+    """The arguments of `embedded`."""
+    text = ", ".join(map(literal, paths))
+    return text if len(text) + 11 <= WIDTH else "\n" + "".join(f"    {literal(path)},\n" for path in paths)
+
+
+WIDTH = 100

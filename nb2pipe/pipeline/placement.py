@@ -235,12 +235,13 @@ class Placer:
     def _use_shared(self, placement: Placement) -> None:
         """What each step imports from shared.py: the names that its file mentions."""
         for step in self.flow.steps:
-            mentioned = self._mentioned(step, placement)
+            mentioned = self.mentioned(step, placement)
             for name, source in self.provides[step.name].items():
                 if source in placement.shared and name in mentioned:
                     placement.from_shared[step.name].add(name)
 
-    def _mentioned(self, step: StepFlow, placement: Placement) -> set[str]:
+    def mentioned(self, step: StepFlow, placement: Placement) -> set[str]:
+        """The names that the code in a step's file mentions."""
         here = {*step.statements, *placement.top[step.name], *placement.setup[step.name], *placement.prelude[step.name]}
         texts = [self.statements[i].node for i in here - placement.shared]
         return {n.id for t in texts for n in ast.walk(t) if isinstance(n, ast.Name)} | {
@@ -249,7 +250,7 @@ class Placer:
 
     def mentioned_imports(self, step: StepFlow, placement: Placement) -> set[int]:
         """Of the imports that could stand at the top of the step's file, those that its code mentions."""
-        mentioned = self._mentioned(step, placement)
+        mentioned = self.mentioned(step, placement)
         kept: set[int] = set()
         more = True
         while more:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.pipeline.model import Metric
@@ -93,3 +94,33 @@ def _labels(value: ast.expr) -> list[tuple[str, str]]:
 
 def _prints(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Name) and call.func.id in ("print", "display")
+
+
+def import_edits(
+    statements: Iterable[Statement], wanted: AbstractSet[str], taken: AbstractSet[str]
+) -> dict[tuple[int, int], tuple[str, str]]:
+    """Imports that bind more than the file may have: a star import, and one of whose names a step takes another value.
+
+    `wanted` are the names that the file needs from imports, `taken` those that mean something else in it.
+    """
+    edits: dict[tuple[int, int], tuple[str, str]] = {}
+    for statement in statements:
+        node = statement.node
+        if not isinstance(node, ast.ImportFrom) or node.module == "__future__":
+            continue
+        star = node.names[0].name == "*"
+        if not (star and statement.writes) and not set(statement.writes) & taken:
+            continue
+        text = _narrowed(node, sorted((set(statement.writes) & wanted) - taken), star=star)
+        reason = "only the names that are used" if star else "without the names that mean something else here"
+        edits[statement.cell, statement.first] = (text, reason)
+        for line in range(statement.first + 1, statement.last + 1):
+            edits[statement.cell, line] = ("", reason)
+    return edits
+
+
+def _narrowed(node: ast.ImportFrom, names: list[str], *, star: bool) -> str:
+    module = "." * node.level + (node.module or "")
+    real = {a.asname or a.name: a.name for a in node.names}
+    parts = [n if star or real[n] == n else f"{real[n]} as {n}" for n in names]
+    return f"from {module} import {', '.join(parts)}" if parts else ""

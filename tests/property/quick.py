@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -26,6 +27,7 @@ import doors
 Cells = Sequence[tuple[str, str]]
 Kind = Literal["equal", "refused", "different", "failed", "crashed", "invalid"]
 SECONDS = 20
+MEMORY = 4 << 30
 PACKAGE = "program"
 
 
@@ -70,54 +72,46 @@ def _compare(cells: Cells, place: Path, data: Mapping[str, str]) -> Outcome:
             (beside / name).write_text(text)
     notebook = home / f"{PACKAGE}.ipynb"
     notebook.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in cells])))
-    try:
-        converted = _converted(notebook)
-    except Exception:
-        return Outcome("crashed", traceback.format_exc())
-    if converted.kind != "equal":
-        # What is refused must at least be a notebook that runs, or the refusal says nothing.
-        ran = _forked(lambda: _run_cells([source for _, source in cells]), plain)
-        return converted if not ran.status else Outcome("invalid", ran.error, converted.codes)
-    graph, steps = json.loads(converted.detail), _steps_of(notebook)
-    expected, error = _notebook_prints(cells, steps, plain)
-    if error:
-        return Outcome("invalid", error)
-    return _pipeline(graph, expected, place, home)
+    said = _forked(lambda: _convert(notebook, place / "project"), home)
+    if said.status:
+        return Outcome("crashed", f"{_reasons(said.error)}\n{said.error}" if said.error else "out of time or memory")
+    document = json.loads(said.printed)
+    ran = _forked(lambda: _run_cells([source for _, source in cells]), plain)
+    if ran.status:
+        return Outcome("invalid", _reasons(ran.error), tuple(document["codes"]))
+    if document["codes"]:
+        return Outcome("refused", document["text"], tuple(document["codes"]))
+    expected = _by_step(ran.printed, {int(cell): step for cell, step in document["steps"].items()})
+    return _pipeline(document["pipeline"], expected, place, home)
 
 
-def _converted(notebook: Path) -> Outcome:
-    """The project of the notebook, written beside it; `equal` with the pipeline's description when it converts."""
+def _convert(notebook: Path, project: Path) -> None:
+    """Write the project and print what the comparison needs to know; or why there is none."""
     import nb2pipe
     from nb2pipe.findings import errors
 
     conversion = nb2pipe.load(notebook)
     found = errors(conversion.findings)
-    if found:
-        text = "\n".join(f"cell {f.cell} line {f.line}: {f.code}: {f.message}" for f in found)
-        return Outcome("refused", text, tuple(dict.fromkeys(f.code for f in found)))
-    for name, text in conversion.project.files.items():
-        path = notebook.parent.parent / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return Outcome("equal", json.dumps(json.loads(conversion.project.files["nb2pipe.map.json"])["pipeline"]))
+    document: dict[str, Any] = {
+        "codes": list(dict.fromkeys(f.code for f in found)),
+        "text": "\n".join(f"cell {f.cell} line {f.line}: {f.code}: {f.message}" for f in found),
+        "steps": dict(conversion.layout.step_of),
+    }
+    if not found:
+        for name, text in conversion.project.files.items():
+            path = project / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        document["pipeline"] = json.loads(conversion.project.files["nb2pipe.map.json"])["pipeline"]
+    print(json.dumps(document))
 
 
-def _steps_of(notebook: Path) -> dict[int, str]:
-    import nb2pipe
-
-    return dict(nb2pipe.load(notebook).layout.step_of)
-
-
-def _notebook_prints(cells: Cells, steps: Mapping[int, str], folder: Path) -> tuple[dict[str, str], str]:
-    """What each step of the notebook prints, run from top to bottom in one process; or the error."""
-    ran = _forked(lambda: _run_cells([source for _, source in cells]), folder)
-    if ran.status:
-        return {}, ran.error
-    printed: dict[str, str] = {}
-    for index, text in enumerate(ran.printed.split("\x00")[1:]):
+def _by_step(printed: str, steps: Mapping[int, str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for index, text in enumerate(printed.split("\x00")[1:]):
         if index in steps:
-            printed[steps[index]] = printed.get(steps[index], "") + text
-    return printed, ""
+            texts[steps[index]] = texts.get(steps[index], "") + text
+    return texts
 
 
 def _run_cells(sources: Sequence[str]) -> None:
@@ -142,7 +136,7 @@ def _pipeline(graph: dict[str, Any], expected: Mapping[str, str], place: Path, h
 
 def _reasons(trace: str) -> str:
     """The last line of each traceback in a chain."""
-    lines = trace.strip().splitlines()
+    lines = trace.strip().splitlines() or ["out of time or memory"]
     ends = [i for i, line in enumerate(lines) if line.startswith(("The above exception", "During handling"))]
     return " <- ".join(lines[i].strip() for i in [-1, *(i - 2 for i in reversed(ends))])
 
@@ -191,10 +185,11 @@ def _be_child(action: Callable[[], None], folder: Path, out: int, err: int) -> N
     status = 1
     try:
         signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         os.dup2(out, 1)
         os.dup2(err, 2)
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         os.chdir(folder)
         action()
         status = 0

@@ -149,9 +149,9 @@ def test_a_component_carries_the_files_that_it_needs_and_no_others(make_project:
     }
     assert carried == {
         "exec-a": ["steps/a.py"],
-        "exec-b": ["steps/a.py", "steps/b.py"],
-        "exec-c": ["steps/a.py", "steps/c.py", "shared.py"],
-        "exec-e": ["steps/a.py", "steps/e.py", "shared.py"],
+        "exec-b": ["steps/b.py"],
+        "exec-c": ["steps/c.py", "shared.py"],
+        "exec-e": ["steps/e.py", "shared.py"],
         "exec-d": [],
     }
 

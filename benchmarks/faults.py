@@ -1,0 +1,364 @@
+"""Breaks generated projects on purpose and counts the faults that `nb2pipe verify` catches: it must be all of them.
+
+    python benchmarks/faults.py [--samples] [--cases] [--per-kind N] [--only NAME] [--json FILE]
+
+Every fault is one change of the generated code. Whether it changes results is judged without the comparison that is
+on trial: a step fails, prints something else, or stores other bytes than the faultless project does (run in the same
+way). A fault that does not is left out: it changes nothing that anybody could see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import json
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+KINDS = ("drop an output", "stale version", "swap two inputs", "skip a line", "change a constant", "reseed")
+SEED_ALL = (
+    "import random as _r; _r.seed(99)\ntry:\n    import numpy as _n; _n.random.seed(99)\nexcept ImportError:\n    pass"
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A change of one file of a project: `text` is the whole new file."""
+
+    kind: str
+    file: str
+    what: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a fault: how it showed without verify ("" if not at all), and what verify said."""
+
+    notebook: str
+    kind: str
+    file: str
+    what: str
+    showed: str
+    verdict: str
+    first: str
+
+    @property
+    def missed(self) -> bool:
+        return bool(self.showed) and self.verdict == "equal"
+
+
+def faults(files: Mapping[str, str], package: str) -> Iterator[Fault]:
+    """Every fault that this module knows for the files that hold the notebook's lines."""
+    for name, text in sorted(files.items()):
+        if name.startswith(f"{package}/steps/") and not name.endswith("__init__.py"):
+            tree = ast.parse(text)
+            yield from _of_outputs(name, tree)
+            yield from _swapped(name, tree)
+            yield from _reseeded(name, tree)
+            yield from _skipped(name, tree)
+            yield from _constants(name, tree)
+        elif name == f"{package}/shared.py":
+            yield from _constants(name, ast.parse(text))
+
+
+def _body(tree: ast.Module) -> tuple[list[ast.stmt], list[str], bool]:
+    """The statements of the step, the names that it takes, and whether it is a function."""
+    last = tree.body[-1]
+    if isinstance(last, (ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(last):
+        return last.body, [a.arg for a in (*last.args.args, *last.args.kwonlyargs)], True
+    taken = [s.target.id for s in tree.body if isinstance(s, ast.AnnAssign) and s.value is None]
+    return tree.body, taken, False
+
+
+def _code(source: str) -> list[ast.stmt]:
+    return ast.parse(source).body
+
+
+def _start(body: list[ast.stmt]) -> int:
+    """The place of the first statement after docstring, imports and declarations."""
+    passive = (ast.Import, ast.ImportFrom)
+    for index, s in enumerate(body):
+        declares = isinstance(s, ast.AnnAssign) and s.value is None
+        text = isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)
+        if not (isinstance(s, passive) or declares or text):
+            return index
+    return len(body)
+
+
+def _of_outputs(name: str, tree: ast.Module) -> Iterator[Fault]:
+    body, taken, is_function = _body(tree)
+    if not is_function or not isinstance(body[-1], ast.Return) or body[-1].value is None:
+        return
+    value = body[-1].value
+    outputs = [n.id for n in (value.elts if isinstance(value, ast.Tuple) else [value]) if isinstance(n, ast.Name)]
+    for output in outputs:
+        changed = copy.deepcopy(tree)
+        inner = _body(changed)[0]
+        inner.insert(len(inner) - 1, _code(f"{output} = None")[0])
+        yield _fault("drop an output", name, output, changed)
+        if output in taken:
+            changed = copy.deepcopy(tree)
+            inner = _body(changed)[0]
+            inner.insert(len(inner) - 1, _code(f"{output} = _stale")[0])
+            inner[_start(inner) : _start(inner)] = _code(f"import copy\n_stale = copy.deepcopy({output})")
+            yield _fault("stale version", name, output, changed)
+
+
+def _swapped(name: str, tree: ast.Module) -> Iterator[Fault]:
+    _, taken, _ = _body(tree)
+    for first, second in zip(taken, taken[1:], strict=False):
+        changed = copy.deepcopy(tree)
+        inner = _body(changed)[0]
+        inner[_start(inner) : _start(inner)] = _code(f"{first}, {second} = {second}, {first}")
+        yield _fault("swap two inputs", name, f"{first} and {second}", changed)
+
+
+def _reseeded(name: str, tree: ast.Module) -> Iterator[Fault]:
+    changed = copy.deepcopy(tree)
+    inner = _body(changed)[0]
+    inner[_start(inner) : _start(inner)] = _code(SEED_ALL)
+    yield _fault("reseed", name, "at the start", changed)
+
+
+def _skipped(name: str, tree: ast.Module) -> Iterator[Fault]:
+    """Each statement of the step, also inside loops and branches, replaced by `pass`."""
+    places = [
+        (number, field, index)
+        for number, node in enumerate(ast.walk(tree))
+        for field in ("body", "orelse", "finalbody")
+        for index, s in enumerate(getattr(node, field, []) if isinstance(getattr(node, field, []), list) else [])
+        if isinstance(s, (ast.Assign, ast.AugAssign, ast.Expr, ast.Delete)) and not _is_text(s)
+    ]
+    for number, field, index in places:
+        changed = copy.deepcopy(tree)
+        block = getattr(next(n for i, n in enumerate(ast.walk(changed)) if i == number), field)
+        what = ast.unparse(block[index])
+        block[index] = ast.copy_location(ast.Pass(), block[index])
+        yield _fault("skip a line", name, what, changed)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _constants(name: str, tree: ast.Module) -> Iterator[Fault]:
+    kept = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    kept |= {id(c) for n in ast.walk(tree) for c in ast.walk(n) if isinstance(n, (ast.JoinedStr,))}
+    kept |= {id(c) for n in ast.walk(tree) for a in _annotations(n) for c in ast.walk(a)}
+    for number, node in enumerate(ast.walk(tree)):
+        if isinstance(node, ast.Constant) and id(node) not in kept and _other(node.value) is not None:
+            changed = copy.deepcopy(tree)
+            target = next(n for i, n in enumerate(ast.walk(changed)) if i == number)
+            assert isinstance(target, ast.Constant)
+            target.value = _other(node.value)
+            yield _fault("change a constant", name, f"line {node.lineno}: {node.value!r} to {target.value!r}", changed)
+
+
+def _annotations(node: ast.AST) -> list[ast.expr]:
+    found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+    return [a for a in found if a is not None]
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    return value + "_" if isinstance(value, str) else None
+
+
+def _fault(kind: str, file: str, what: str, tree: ast.Module) -> Fault:
+    return Fault(kind, file, what, ast.unparse(ast.fix_missing_locations(tree)) + "\n")
+
+
+# --- trials -------------------------------------------------------------------------------------------------------------
+class Yard:
+    """A notebook that was run once, and its pipeline as it should be: what every fault is held against."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        from nb2pipe.convert import Conversion
+        from nb2pipe.verify.check import Bench
+
+        self.name, self.folder = path.stem, folder
+        self.conversion = Conversion(path)
+        self._bench = Bench(self.conversion, folder / "right")
+        self._number = 0
+        files = {name: text for name, text in self.conversion.project.files.items() if name.endswith(".py")}
+        self.faults = list(faults(files, self.conversion.project.package))
+        self.recorded = self._bench.record({})
+        if self.recorded.error is not None:
+            raise ValueError(f"{path.name} does not run: {self.recorded.error}")
+        # As the faulty ones are: laid out anew, so that no difference of bytes comes from line numbers alone.
+        same = {n: t for n, t in files.items() if n.startswith(f"{self.conversion.project.package}/steps/")}
+        laid_out = [Fault("", n, "", ast.unparse(ast.parse(t)) + "\n") for n, t in same.items()]
+        self.right = self.trace(self._project(laid_out))
+        self.steady = [self.trace(self._project(laid_out), cached=False)]
+
+    def close(self) -> None:
+        self._bench.close()
+
+    def _project(self, changes: Sequence[Fault]) -> Path:
+        self._number += 1
+        project = self.folder / f"project-{self._number}"
+        shutil.copytree(self._bench.project, project)
+        for change in changes:
+            (project / change.file).write_text(change.text, encoding="utf-8")
+        return project
+
+    def run(self, project: Path, *, cached: bool = True) -> Any:
+        """A run of a project; steps that the fault does not reach come from the cache."""
+        from nb2pipe.targets.local import run
+
+        home = self.conversion.path.resolve().parent
+        runs, cache = self.folder / "runs", self.folder / "cache"
+        return run(project, {}, cache=cached, notebook_dir=home, runs_dir=runs, cache_dir=cache)
+
+    def trace(self, project: Path, *, cached: bool = True) -> dict[str, Any]:
+        """What anybody can see of a run: how its steps ended, what they printed, the bytes that they stored."""
+        return self.seen(self.run(project, cached=cached))
+
+    @staticmethod
+    def seen(ran: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for step in ran.steps:
+            found[f"{step.name} ended"] = step.status in ("succeeded", "cached")
+            found[f"{step.name} printed"] = step.stdout.read_bytes()
+            for path in sorted(p for p in (step.stdout.parent / "outputs").rglob("*") if p.is_file()):
+                if path.name != "artifact.json":
+                    found[f"{step.name} stored {path.relative_to(step.stdout.parent)}"] = path.read_bytes()
+        return found
+
+    def showed(self, seen: Mapping[str, Any]) -> str:
+        """The first thing in which a run differs from the right one; "" for none."""
+        steady = [key for key in {**self.right, **seen} if all(self.right.get(key) == s.get(key) for s in self.steady)]
+        return next((key for key in steady if self.right.get(key) != seen.get(key)), "")
+
+    def trial(self, fault: Fault) -> Trial:
+        """Break a copy of the project, run it, and ask verify."""
+        from nb2pipe.verify.check import Bench
+
+        project = self._project([fault])
+        bench = Bench(self.conversion, self.folder / f"bench-{self._number}", project)
+        try:
+            ran = self.run(project)
+            showed = self.showed(self.seen(ran))
+            found = bench.comparisons(self.recorded, ran, {})
+        finally:
+            bench.close()
+            shutil.rmtree(project)
+        first = found.first_difference
+        place = f"{first.step}.{first.name} at cell {first.cell} line {first.line}" if first else ""
+        return Trial(self.name, fault.kind, fault.file, fault.what, showed, found.verdict, place)
+
+
+def chosen(found: Sequence[Fault], per_kind: int) -> list[Fault]:
+    """At most so many faults of each kind, always the same ones."""
+    order = random.Random(7).sample(list(found), len(found))
+    counts: Counter[str] = Counter()
+    kept = []
+    for fault in order:
+        counts[fault.kind] += 1
+        if counts[fault.kind] <= per_kind:
+            kept.append(fault)
+    return kept
+
+
+def written_cases(folder: Path, only: str = "") -> Iterator[Path]:
+    """The cases of tests/cases that convert, as notebooks."""
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
+    import doors
+
+    for case in json.loads((ROOT / "tests" / "cases" / "dataflow.json").read_text(encoding="utf-8")):
+        if case["verdict"] == "ok" and only in case["name"]:
+            home = folder / case["name"]
+            home.mkdir()
+            path = home / f"{case['name']}.ipynb"
+            cells = [(cell["code"], [f"step:{cell['step']}"]) for cell in case["cells"]]
+            path.write_text(json.dumps(doors.notebook(cells)), encoding="utf-8")
+            yield path
+
+
+def copied_samples(folder: Path, only: str = "") -> Iterator[Path]:
+    """Copies of the samples."""
+    for source in sorted((ROOT / "samples").iterdir()):
+        if source.is_dir() and only in source.name:
+            ignored = shutil.ignore_patterns("golden", ".nb2pipe")
+            shutil.copytree(source, folder / source.name, ignore=ignored)
+            yield folder / source.name / f"{source.name}.ipynb"
+
+
+def trials(path: Path, folder: Path, per_kind: int) -> list[Trial]:
+    """All trials of one notebook; none when it does not convert or run."""
+    from nb2pipe.findings import Nb2pipeError
+
+    try:
+        yard = Yard(path, folder)
+    except (Nb2pipeError, ValueError) as error:
+        print(f"{path.stem}: left out: {str(error)[:150]}", file=sys.stderr)
+        return []
+    try:
+        if not all(value for key, value in yard.right.items() if key.endswith(" ended")):
+            print(f"{path.stem}: left out: its pipeline fails", file=sys.stderr)
+            return []
+        return [yard.trial(fault) for fault in chosen(yard.faults, per_kind)]
+    finally:
+        yard.close()
+
+
+def table(done: Sequence[Trial]) -> str:
+    """One line a kind: faults, those that change results, those of them that were caught."""
+    lines = [f"{'fault':<20} {'tried':>6} {'change results':>15} {'caught':>7} {'share':>7}"]
+    for kind in (*KINDS, "all"):
+        rows = [t for t in done if kind in (t.kind, "all")]
+        telling = [t for t in rows if t.showed]
+        caught = len([t for t in telling if not t.missed])
+        share = f"{100 * caught / len(telling):.1f} %" if telling else "-"
+        lines.append(f"{kind:<20} {len(rows):>6} {len(telling):>15} {caught:>7} {share:>7}")
+    missed = [f"missed: {t.notebook} {t.file}: {t.kind}: {t.what}; showed: {t.showed}" for t in done if t.missed]
+    return "\n".join(lines + missed)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", action="store_true", help="only the cases of tests/cases")
+    parser.add_argument("--samples", action="store_true", help="only the samples")
+    parser.add_argument("--per-kind", type=int, default=3, help="faults of each kind for each notebook")
+    parser.add_argument("--only", default="", help="only notebooks whose name has this in it")
+    parser.add_argument("--json", type=Path, help="write the trials to this file as well")
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    from nb2pipe.verify.check import steady_hashes
+
+    done: list[Trial] = []
+    both = options.cases == options.samples
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        stack.enter_context(steady_hashes())
+        folder = Path(name)
+        notebooks = [*(written_cases(folder, options.only) if both or options.cases else ())]
+        notebooks += [*(copied_samples(folder, options.only) if both or options.samples else ())]
+        for number, path in enumerate(notebooks):
+            found = trials(path, folder / f"yard-{number}", options.per_kind)
+            done += found
+            missed = sum(t.missed for t in found)
+            print(f"{path.stem}: {len(found)} faults, {missed} missed", file=sys.stderr)
+            shutil.rmtree(folder / f"yard-{number}", ignore_errors=True)
+    print(table(done))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(t) for t in done], indent=1) + "\n", encoding="utf-8")
+    return 1 if any(t.missed for t in done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

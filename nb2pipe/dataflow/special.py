@@ -1,0 +1,52 @@
+"""Operators, loops, prints and library calls may run methods of the notebook's classes: `__getitem__`, `__len__`..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.scopes import arguments
+from nb2pipe.dataflow.summaries import call_function
+from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Def, Val, join
+
+
+def classes_of(m: Machine, val: Val) -> list[Def]:
+    """The notebook's classes that a value may be an instance of, as far as that is known."""
+    if val.cls is not None:
+        return [val.cls]
+    return list(dict.fromkeys(m.heap.classes[o] for o in sorted(val.objs) if o in m.heap.classes))
+
+
+def is_unknown(m: Machine, val: Val) -> bool:
+    """Whether a value may be an instance of any class."""
+    return val.cls is None and val.type is None and bool(val.objs) and not val.defs and not classes_of(m, val)
+
+
+def touch(m: Machine, values: Iterable[Val], place: Place) -> Val:
+    """Run the special methods that using these values may run; what they may return."""
+    if not m.shared.special:
+        return NOTHING
+    results = [_touch(m, val, place) for val in values if val.objs and val.type not in IMMUTABLE]
+    return join([r for r in results if r is not NOTHING])
+
+
+def _touch(m: Machine, val: Val, place: Place) -> Val:
+    if val.objs in m.record.touched:
+        return m.record.touched[val.objs]
+    m.record.touched[val.objs] = NOTHING
+    methods = [f for c in classes_of(m, val) for f in c.special_methods()]
+    if not methods and is_unknown(m, val):
+        methods = [f for f in m.shared.special if f not in m.shared.mentioning]
+    m.maybe += 1
+    results = [_run(m, method, val, place) for method in methods]
+    m.maybe -= 1
+    m.record.touched[val.objs] = join(results)
+    return m.record.touched[val.objs]
+
+
+def _run(m: Machine, method: Def, val: Val, place: Place) -> Val:
+    m.shared.mentioning.add(method)
+    _, *rest = arguments(method.node.args)  # type: ignore[union-attr]
+    result = call_function(m, method, [val, *[m.unknown() for _ in rest]], {}, place)
+    m.shared.mentioning.discard(method)
+    return result

@@ -1,0 +1,26 @@
+"""Random generators: by their state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nb2pipe.verify.compare.outcome import Outcome
+
+if TYPE_CHECKING:
+    from nb2pipe.verify.compare.engine import Comparison
+
+
+def compare_generators(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+    """Generators of `random` and of NumPy: a different state means another seed or another number of draws."""
+    found = within(_state(a), _state(b), f"{path}'s state")
+    if found.verdict != "different":
+        return found
+    return Outcome("different", f"{found.detail}: another seed, or another number of draws")
+
+
+def _state(generator: Any) -> Any:
+    if hasattr(generator, "getstate"):
+        return generator.getstate()
+    if hasattr(generator, "get_state"):
+        return generator.get_state(legacy=False)
+    return generator.bit_generator.state

@@ -1,0 +1,160 @@
+"""Every row of the effect tables follows the grammar and names something that its library really has."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import warnings
+from importlib import resources
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from nb2pipe.dataflow.tables import TableError, _library, effect
+
+LIBRARIES = sorted(
+    p.name[:-5] for p in resources.files("nb2pipe.dataflow").joinpath("tables").iterdir() if p.name.endswith(".toml")
+)
+NO_LIBRARY = ("any", "modules", "builtins", "uncopied")
+
+# Names of older or newer releases than the one that is installed here, that notebooks still use.
+OTHER_RELEASES = {
+    "os.getppid",
+    "copy.replace",
+    "math.sumprod",
+    "datetime.UTC",
+    "numpy.Inf",
+    "numpy.NaN",
+    "numpy.round_",
+    "numpy.row_stack",
+    "numpy.in1d",
+    "numpy.trapz",
+    "numpy.float_",
+    "numpy.ndarray.itemset",
+    "numpy.ndarray.newbyteorder",
+    "numpy.ndarray.ptp",
+    "numpy.ndarray.tostring",
+    "scipy.pi",
+    *("google.colab.auth.authenticate_user", "google.colab.drive.mount"),
+    *(f"pandas.{t}.{n}" for t in ("DataFrame", "Series") for n in ("append", "backfill", "first", "last", "pad")),
+    "pandas.DataFrame.iteritems",
+    *(f"pandas.DataFrame.{n}" for n in ("applymap", "to_gbq", "swapaxes")),
+}
+# Attributes that only an instance has, or a class below the named one.
+OF_INSTANCES = {
+    *(f"pandas.Index.{n}" for n in ("tz_localize", "tz_convert", "normalize", "floor", "ceil", "to_period")),
+    *(f"pandas.Index.{n}" for n in ("strftime", "day_name", "month_name")),
+    *(f"subprocess.CompletedProcess.{n}" for n in ("stdout", "stderr", "returncode", "args")),
+    *("lightgbm.Booster.best_iteration", "lightgbm.Booster.best_score", "google.cloud.bigquery.Client.project"),
+    *(f"requests.Response.{n}" for n in ("status_code", "url", "reason", "encoding")),
+    *("tempfile.TemporaryDirectory.name",),
+}
+# Types that stand for the objects behind an attribute or a factory; no such class is public.
+STAND_INS = (
+    *("pandas.StringAccessor", "pandas.DatetimeAccessor", "pandas.CategoricalAccessor", "pandas.IndexStringAccessor"),
+    *("pandas.plotting.PlotAccessor", "pandas.api.typing.Rolling", "scipy.stats.Frozen", "matplotlib.style.context"),
+    *("hashlib.hash", "csv.reader", "csv.writer", "logging.Handler", "multiprocessing.Pool", "threading.Lock"),
+    *("concurrent.futures.Executor", "builtins.file", "builtins.generator", "builtins.iterator"),
+    "google.cloud.bigquery.RowIterator",
+)
+
+
+def _rows() -> list[tuple[str, str, str]]:
+    found = []
+    for root in LIBRARIES:
+        sections = _library(root)
+        found += [(root, path, row) for path, row in sections.get("functions", {}).items()]
+        for kind in ("methods", "attributes"):
+            found += [
+                (root, f"{type_name}.{name}", row)
+                for type_name, rows in sections.get(kind, {}).items()
+                for name, row in rows.items()
+            ]
+    return found
+
+
+@pytest.mark.parametrize("root", LIBRARIES)
+def test_every_row_follows_the_grammar(root: str) -> None:
+    for library, path, row in _rows():
+        if library == root:
+            effect(row)
+            assert root in NO_LIBRARY or path.startswith(root + "."), path
+
+
+@pytest.mark.parametrize(
+    "row", ["mutate self", "mutates other", "returns", "view of", "draws numpy when", "returns part of"]
+)
+def test_a_wrong_row_is_refused(row: str) -> None:
+    with pytest.raises(TableError):
+        effect(row)
+
+
+@pytest.mark.parametrize("root", [r for r in LIBRARIES if r not in NO_LIBRARY])
+def test_functions_exist(root: str) -> None:
+    if find_spec(root) is None:
+        pytest.skip(f"{root} is not installed")
+    rows = _library(root).get("functions", {})
+    assert not [p for p in rows if p not in OTHER_RELEASES and not _exists(p.removesuffix(".*"))]
+
+
+@pytest.mark.parametrize("root", [r for r in LIBRARIES if r not in NO_LIBRARY])
+def test_methods_and_attributes_exist(root: str) -> None:
+    if find_spec(root) is None:
+        pytest.skip(f"{root} is not installed")
+    wrong = []
+    known = OTHER_RELEASES | OF_INSTANCES
+    for kind in ("methods", "attributes"):
+        for type_name, rows in _library(root).get(kind, {}).items():
+            if type_name.endswith("*") or type_name in STAND_INS:
+                continue
+            names = [n for n in rows if f"{type_name}.{n}" not in known]
+            wrong += [f"{type_name}.{n}" for n in names if not _has(type_name, n)]
+    assert not wrong
+
+
+def test_builtins_exist() -> None:
+    rows = _library("builtins")["functions"]
+    assert all(hasattr(builtins, path.split(".")[1]) for path in rows if not path.endswith("*"))
+
+
+def test_constants_of_modules_exist() -> None:
+    rows = _library("modules")["attributes"]["modules"]
+    here = [p for p in rows if find_spec(p.partition(".")[0]) is not None and p not in OTHER_RELEASES]
+    assert not [p for p in here if not _exists(p)]
+
+
+def _has(type_name: str, name: str) -> bool:
+    if name == "*" or name.startswith("__"):
+        return True
+    owner = _resolved(type_name)
+    return owner is not None and hasattr(owner, name)
+
+
+def _exists(path: str) -> bool:
+    return _resolved(path) is not None
+
+
+def _resolved(path: str) -> Any:
+    """The object at an import path, `...` for a constant that is None, None when there is nothing."""
+    names = path.split(".")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for cut in range(len(names), 0, -1):
+            try:
+                found: Any = importlib.import_module(".".join(names[:cut]))
+            except ImportError:
+                continue
+            return _inside(found, names[cut:])
+    return None
+
+
+def _inside(found: Any, names: list[str]) -> Any:
+    for name in names:
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            return None
+        except ImportError:  # experimental estimators ask for an import of their own first
+            return ...
+    return found if found is not None else ...
