@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def _of_outputs(name: str, tree: ast.Module) -> Iterator[Fault]:
 
 def _swapped(name: str, tree: ast.Module) -> Iterator[Fault]:
     _, taken, _ = _body(tree)
-    for first, second in zip(taken, taken[1:], strict=False):
+    for first, second in pairwise(taken):
         changed = copy.deepcopy(tree)
         inner = _body(changed)[0]
         inner[_start(inner) : _start(inner)] = _code(f"{first}, {second} = {second}, {first}")
@@ -183,7 +184,7 @@ def _fault(kind: str, file: str, what: str, tree: ast.Module) -> Fault:
     return Fault(kind, file, what, ast.unparse(ast.fix_missing_locations(tree)) + "\n")
 
 
-# --- trials -------------------------------------------------------------------------------------------------------------
+# --- trials ---------------------------------------------------------------------------------------------------------
 class Yard:
     """A notebook that was run once, and its pipeline as it should be: what every fault is held against."""
 

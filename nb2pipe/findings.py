@@ -231,4 +231,8 @@ CODES: dict[str, Code] = {
         "A class would exist twice, and its instances cross steps.",
         "Let the class read constants and arguments only, so that it can be shared by all steps.",
     ),
+    "unused-parameter": Code("warning", "No step uses a parameter.", "Remove it, or use it in a step."),
+    "await-in-module": Code(
+        "error", "A step must be a script, where `await` cannot stand.", "Use `asyncio.run(...)` in the notebook."
+    ),
 }

@@ -18,7 +18,7 @@ from nb2pipe.codegen.literal import one_line
 from nb2pipe.codegen.paths import is_safe
 from nb2pipe.codegen.render import render
 from nb2pipe.notebook.model import Notebook
-from nb2pipe.pipeline.graph import graph
+from nb2pipe.pipeline.graph import filled, graph
 from nb2pipe.pipeline.model import Pipeline, Shared, Step
 from nb2pipe.pipeline.scaffold import scaffold
 
@@ -106,7 +106,8 @@ def sample_data(pipeline: Pipeline, folder: Path) -> dict[str, bytes]:
     A folder, and a file outside, beyond SAMPLE_LIMIT or with an odd name is left out; tests that need it are skipped.
     """
     root, taken = folder.resolve(), {}
-    for name in pipeline.input_files:
+    values = {p.name: p.default for p in pipeline.parameters}
+    for name in (filled(path, values) for path in pipeline.input_files):
         path = (root / name).resolve()
         inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else ".."
         if is_safe(inside) and path.is_file() and path.stat().st_size <= SAMPLE_LIMIT:

@@ -166,6 +166,9 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
 
 def _any_class(m: Machine, name: str, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
     """A method of an unknown value may be one of the notebook's classes."""
+    if m.shared.guessing:
+        return
+    m.shared.guessing += 1
     m.maybe += 1
     for own in m.shared.methods.get(name, ()):
         if own not in m.shared.mentioning:
@@ -173,6 +176,7 @@ def _any_class(m: Machine, name: str, receiver: Val, args: list[Val], keywords: 
             _own_method(m, own, receiver, args, keywords, place)
             m.shared.mentioning.discard(own)
     m.maybe -= 1
+    m.shared.guessing -= 1
 
 
 def _own_method(m: Machine, own: Def, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:

@@ -225,6 +225,21 @@ def imported_modules(statement: Statement) -> dict[str, Place]:
     return found
 
 
+def guarded_modules(statement: Statement) -> set[str]:
+    """The modules that a statement imports only if they are there: inside `try` with a handler for ImportError."""
+    found: set[str] = set()
+    for node in ast.walk(statement.node):
+        if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
+            inner = Statement(0, statement.cell, "step", None, ast.Module(node.body, []), 1, 1)  # type: ignore[arg-type]
+            found |= set(imported_modules(inner))
+    return found
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    names = {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"ImportError"}
+    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+
+
 def _hidden(flows: Sequence[StepFlow], statements: Sequence[Statement], notebook: Notebook) -> list[Finding]:
     shared = [s for s in statements if s.step is None]
     steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
@@ -235,6 +250,7 @@ def _hidden(flows: Sequence[StepFlow], statements: Sequence[Statement], notebook
 def _names(statements: Sequence[Statement], cells: Sequence[PyCell], layout: Layout) -> list[Finding]:
     """Names that nothing binds."""
     skipped = _skipped_names(cells, layout)
+    statements = [s for s in statements if s.role != "skip"]
     stars = any(s.record.stars for s in statements)
     bound = {n: s for s in statements for n in s.writes}
     found: list[Finding] = []
@@ -323,7 +339,7 @@ def _shared_code(statements: Sequence[Statement], resolver: Resolver, flows: Seq
     found: list[Finding] = []
     used = {i for f in flows for i in f.copies}
     for statement in statements:
-        if statement.step is not None:
+        if statement.step is not None or statement.role == "skip":
             continue
         place = Place(statement.cell, statement.first, "")
         record = statement.record

@@ -14,6 +14,7 @@ from nb2pipe.dataflow.statements import execute
 from nb2pipe.dataflow.summaries import mention
 from nb2pipe.dataflow.tables import Tables
 from nb2pipe.dataflow.values import Heap, Val
+from nb2pipe.findings import finding
 from nb2pipe.notebook.model import Layout, Parameter, PyCell
 
 
@@ -22,7 +23,7 @@ def statements_of(cells: Sequence[PyCell], layout: Layout) -> list[Statement]:
     found: list[Statement] = []
     for cell in cells:
         role = layout.roles[cell.cell.index]
-        if role in ("skip", "text"):
+        if role == "text" or (role == "skip" and not _parses(cell.text)):
             continue
         step = layout.step_of.get(cell.cell.index)
         for node in ast.parse(cell.text).body:
@@ -45,6 +46,14 @@ def provided_names(imports: Iterable[str]) -> dict[str, str]:
         elif isinstance(node, ast.ImportFrom):
             found.update({a.asname or a.name: f"{node.module}.{a.name}" for a in node.names})
     return found
+
+
+def _parses(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 class ModuleFrame(Frame):
@@ -79,6 +88,7 @@ class Forward:
         self.cells = cells
         self.parameters = {(p.cell, p.name): p for p in parameters}
         self.mutations: dict[str, tuple[int, ...]] = {}
+        self.skipped: dict[str, int] = {}
         shared.lines.update({i: c.lines for i, c in cells.items()})
         shared.provided.update({i: provided_names(c.imports) for i, c in cells.items() if c.imports})
 
@@ -94,10 +104,37 @@ class Forward:
         self.heap.clock = statement.index
         m.record = statement.record = Record()
         self.frame.ended = False
+        if statement.role == "skip":
+            self._look_at(statement)
+            return
         m.execute([statement.node])
+        self._note_skipped(statement)
         self._parameter_texts(statement)
         self._note_writes(statement)
         self._note_changes(statement)
+
+    def _look_at(self, statement: Statement) -> None:
+        """A skipped statement binds nothing, but what it would bind or change must not be read later."""
+        with self.frame.layer() as overlay:
+            self.machine.execute([statement.node])
+        known = [n for n in overlay if self.value(n) is not None]
+        self._note_changes(statement)
+        self.skipped.update(dict.fromkeys([*known, *statement.changes], statement.cell))
+        for name in statement.changes:
+            self.mutations.pop(name, None)
+        statement.record, statement.changes, statement.versions = Record(), {}, {}
+
+    def _note_skipped(self, statement: Statement) -> None:
+        for name, (place, _) in statement.record.reads.items():
+            if name in self.skipped:
+                cell = self.skipped[name]
+                message = f"{place} needs {name} as the skipped cell {cell} leaves it"
+                found = finding("skipped-definition", message, cell=place.cell, line=place.line, name=name)
+                statement.record.findings.append(found)
+        for name in statement.record.written:
+            bound = self.frame.find(name)
+            if bound is not None and bound.must:
+                self.skipped.pop(name, None)
 
     def _parameter_texts(self, statement: Statement) -> None:
         """A parameter's value is known only when the pipeline runs."""
@@ -136,6 +173,7 @@ class Forward:
                     bound = self.frame.find(name)
                     if bound is not None and index in bound.val.objs:
                         statement.changes.setdefault(name, record.mutated.get(index, first))
+        self._note_hidden(statement)
         for name in statement.changes:
             self.mutations[name] = (*self.mutations.get(name, ())[-50:], statement.index)
 
@@ -150,6 +188,16 @@ class Forward:
         summaries = [s for f in functions for _, s in self.shared.summaries.get(f, [])]
         reads = frozenset(n for s in summaries for n in (*s.record.reads, *s.record.undefined))
         return reads, any(s.writes for s in summaries)
+
+    def _note_hidden(self, statement: Statement) -> None:
+        """Files and hidden state have versions like names, so that moving cells cannot swap them."""
+        record = statement.record
+        touched = [(f"file {f.path}", f.use == "write") for f in record.files]
+        touched += [(f"state {c.channel}", c.use != "use") for c in record.channels if not c.channel.startswith("text")]
+        for key, changes in touched:
+            statement.versions.setdefault(key, (frozenset(), self.mutations.get(key, ())))
+            if changes:
+                self.mutations[key] = (*self.mutations.get(key, ())[-50:], statement.index)
 
     def value(self, name: str) -> Val | None:
         """What a name holds now."""

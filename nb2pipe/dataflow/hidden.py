@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from string import Formatter
 
 from nb2pipe.dataflow.machine import FileEvent, Place, Template
 from nb2pipe.dataflow.model import Statement, StepFlow
+from nb2pipe.dataflow.paths import escaped
 from nb2pipe.findings import Finding, finding
 
 EVERYWHERE = ("process", "environment", "search path")
@@ -145,7 +147,7 @@ def _local(event: FileEvent) -> str | None:
         return None
     while path.startswith("./"):
         path = path[2:]
-    return path if isinstance(event.path, Template) else path.rstrip("/") or None
+    return path if isinstance(event.path, Template) else escaped(path.rstrip("/")) or None
 
 
 def file_flow(steps: Sequence[StepFlow], statements: Sequence[Statement], here: Path) -> list[Finding]:
@@ -162,18 +164,47 @@ def file_flow(steps: Sequence[StepFlow], statements: Sequence[Statement], here: 
                 path = _local(event)
                 if event.use == "write":
                     if path is not None:
-                        gives[path] = None
+                        found += _given(step, path, event, written, gives, here, takes)
                     elif event.path is None:
                         unknown_writer = (step.name, event.place)
                 elif path is not None:
-                    found += _taken(step, path, event, written, gives, here, takes, unknown_writer)
+                    found += _taken(step, path, event, written, gives, here, takes, unknown_writer, steps)
                 elif event.path is None:
                     found += _unknown_read(step, event, written, unknown_writer)
         found += _modules(step, written, gives, here, takes)
         step.files_out = tuple(gives)
         step.files_in = tuple(takes.items())
+        needed = {name for path in (*takes, *gives) for name in _placeholders(path)}
+        step.parameters = tuple(sorted({*step.parameters, *needed}))
         written.update(dict.fromkeys(step.files_out, step.name))
     return found
+
+
+def _placeholders(path: str) -> list[str]:
+    """The parameters in a path."""
+    return [name for _, name, _, _ in Formatter().parse(path) if name]
+
+
+def _given(
+    step: StepFlow,
+    path: str,
+    event: FileEvent,
+    written: Mapping[str, str],
+    gives: dict[str, None],
+    here: Path,
+    takes: dict[str, str | None],
+) -> list[Finding]:
+    """A file that is written, perhaps only perhaps: then what was there before goes on."""
+    if event.perhaps and path not in gives:
+        if path in written:
+            takes[path] = written[path]
+        elif (here / path).exists():
+            takes[path] = None
+        else:
+            step.perhaps_written[path] = event.place
+            return []
+    gives[path] = None
+    return []
 
 
 def _taken(
@@ -185,9 +216,14 @@ def _taken(
     here: Path,
     takes: dict[str, str | None],
     unknown: tuple[str, Place] | None,
+    steps: Sequence[StepFlow],
 ) -> list[Finding]:
     if _covering(path, own):
         return []
+    doubtful = next((s for s in steps if s is not step and path in s.perhaps_written), None)
+    if doubtful is not None:
+        message = f"step {doubtful.name} writes {path!r} only under a condition, and step {step.name} reads it"
+        return [finding("hidden-file", message, cell=event.place.cell, line=event.place.line, name=path)]
     writers = _covering(path, written)
     for one in writers:
         takes[one] = written[one]

@@ -63,6 +63,7 @@ class FileEvent:
     use: Literal["read", "write"]
     path: str | None
     place: Place
+    perhaps: bool = False
 
 
 @dataclass(slots=True)
@@ -269,7 +270,7 @@ class Machine:
     def file(self, use: Literal["read", "write"], path: Val, place: Place) -> None:
         """Note a file that is read or written at `path`."""
         known = path.const if path.is_const and isinstance(path.const, str) else None
-        self.record.files.append(FileEvent(use, known, place))
+        self.record.files.append(FileEvent(use, known, place, self.maybe > 0))
 
     def say(self, code: str, message: str, place: Place, name: str | None = None) -> None:
         """Note a finding."""
@@ -294,6 +295,7 @@ class Shared:
     future_annotations: bool = False
     mentioning: set[Def] = field(default_factory=set)
     special: dict[Def, None] = field(default_factory=dict)
+    guessing: int = 0
     methods: dict[str, list[Def]] = field(default_factory=dict)
 
     def bind_of(self, machine: Machine, name: str) -> int:

@@ -81,6 +81,7 @@ class StepFlow:
     files_out: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     modules: dict[str, Place] = field(default_factory=dict)
+    perhaps_written: dict[str, Place] = field(default_factory=dict)
     uses_display: bool = False
 
 

@@ -35,11 +35,15 @@ def _touch(m: Machine, val: Val, place: Place) -> Val:
         return m.record.touched[val.objs]
     m.record.touched[val.objs] = NOTHING
     methods = [f for c in classes_of(m, val) for f in c.special_methods()]
-    if not methods and is_unknown(m, val):
+    guess = not methods and not m.shared.guessing and is_unknown(m, val)
+    if guess:
         methods = [f for f in m.shared.special if f not in m.shared.mentioning]
+    # One guess deep is enough: what a guessed method does to unknown values is guessed where they come from.
+    m.shared.guessing += guess
     m.maybe += 1
     results = [_run(m, method, val, place) for method in methods]
     m.maybe -= 1
+    m.shared.guessing -= guess
     m.record.touched[val.objs] = join(results)
     return m.record.touched[val.objs]
 

@@ -6,10 +6,11 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from nb2pipe.dataflow.flow import imported_modules
+from nb2pipe.dataflow.flow import guarded_modules, imported_modules
 from nb2pipe.dataflow.machine import Place
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.values import Val
@@ -168,6 +169,7 @@ class _Builder:
             message = f"step {name} needs a module ({reason}), where `await` cannot stand at the top"
             self.findings.append(finding("await-in-module", message, cell=step.cells[0], line=1))
         imports = self.placer.mentioned_imports(step, placement)
+        imports |= {s.index for s in self.flow.statements if s.kind == "future"}
         edits |= self._import_edits(step, imports)
         self.needs[name] = self._requirements(step)
         return Step(
@@ -269,7 +271,8 @@ class _Builder:
         resolved = requirements(
             places, self.options.packages, [*self._named(extra, places), *asked], folder=self.folder
         )
-        self.findings += resolved.findings
+        guarded = {m for i in self._placed(step) for m in guarded_modules(self.flow.statements[i])}
+        self.findings += [replace(f, severity="warning") if f.name in guarded else f for f in resolved.findings]
         found = {r.spec: r for r in resolved.requirements}
         for need in step.inputs.values():
             for requirement in self._input_requirements(step, need.name, need.source):
@@ -280,15 +283,19 @@ class _Builder:
                 found.setdefault(requirement.spec, requirement)
         return tuple(sorted(found.values(), key=lambda r: r.spec.casefold()))
 
-    def _modules(self, step: StepFlow) -> dict[str, Place]:
-        """The modules that the step's files import."""
+    def _placed(self, step: StepFlow) -> set[int]:
+        """The statements whose code is in the files that the step needs."""
         placement = self.placement
         here = self.placer.mentioned_imports(step, placement) | set(step.statements) | placement.top[step.name]
         here |= placement.setup[step.name] | placement.prelude[step.name]
         if placement.from_shared[step.name]:
             here |= placement.shared | placement.shared_imports
+        return here
+
+    def _modules(self, step: StepFlow) -> dict[str, Place]:
+        """The modules that the step's files import."""
         found: dict[str, Place] = {}
-        for index in sorted(here):
+        for index in sorted(self._placed(step)):
             found.update(imported_modules(self.flow.statements[index]))
         for line in self._extra_imports(step):
             for node in ast.parse(line).body:

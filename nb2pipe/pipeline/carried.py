@@ -37,6 +37,10 @@ def _problems(
         if twice is not None:
             message = f"{name} holds an instance of {defined}, which step {twice.name} would define a second time"
             yield finding("class-identity", message, cell=statement.cell, line=statement.first, name=defined)
+    if statement.writes_globals and taken:
+        message = f"{name} holds {defined}, whose functions bind variables of the notebook: the stored copy would bind its own"
+        yield finding("late-binding", message, cell=statement.cell, line=statement.first, name=defined)
+        return
     changed = _changed_later(placer, step, statement)
     if changed and taken:
         message = (

@@ -6,7 +6,7 @@ It is written into the project's `nb2pipe.map.json`, so that a project runs with
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -38,6 +38,25 @@ def graph(pipeline: Pipeline, package: str) -> Json:
 def is_staged(path: str) -> bool:
     """Whether a file travels with the pipeline: paths relative to the notebook do, absolute ones and URLs do not."""
     return "://" not in path and not path.startswith(("/", "~"))
+
+
+def filled(path: str, values: Mapping[str, Any]) -> str:
+    """A file's path with the parameters of a run in it.
+
+    >>> filled("data/{region}.csv", {"region": "north"})
+    'data/north.csv'
+    """
+    return path.format(**values) if "{" in path or "}" in path else path
+
+
+def with_paths(described: Json, values: Mapping[str, Any]) -> Json:
+    """The graph for one run: every path is filled in, and what is then no file of the pipeline is no longer listed."""
+    steps = []
+    for step in described["steps"]:
+        taken = [{**row, "path": filled(row["path"], values)} for row in step["files_in"]]
+        kept = [row for row in taken if row["source"] is not None or is_staged(row["path"])]
+        steps.append({**step, "files_in": kept, "files_out": [filled(path, values) for path in step["files_out"]]})
+    return {**described, "steps": steps}
 
 
 def unique(name: str, taken: Iterable[str]) -> str:
@@ -156,7 +175,7 @@ def _after(step: Step, earlier: Sequence[Step]) -> list[str]:
 
 
 def _code(step: Step, earlier: Sequence[Step], package: str) -> list[str]:
-    """The project's files that the step needs to run: its own, and shared.py, where the classes of stored values are."""
+    """The project's files that the step needs to run: its own, and shared.py, where stored classes are."""
     sources = {item.source for item in step.inputs}
     for maker in reversed(earlier):
         if maker.name in sources:

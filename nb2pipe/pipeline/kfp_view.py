@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from nb2pipe.pipeline.graph import Json, unique
+from nb2pipe.pipeline.graph import Json, filled, unique
 from nb2pipe.pipeline.layout import layout, literal
 from nb2pipe.pipeline.values import default_value
 
@@ -40,6 +40,8 @@ def kfp_view(described: Json) -> Json:
     view["title"] = " ".join(described["title"].split())
     view["parameters"] = list(_parameters(described["parameters"]))
     view["files"] = _files(described["input_files"], view["parameters"])
+    texts = {row["name"]: row["text"] for row in described["parameters"]}
+    view["file_defaults"] = {path: filled(path, texts) for path in view["files"]}
     taken = [*(row["argument"] for row in view["parameters"]), *view["files"].values(), *RESERVED]
     names = [step["name"] for step in described["steps"]]
     view["components"] = _named({name: kfp_name(name) for name in names}, "_step", taken)

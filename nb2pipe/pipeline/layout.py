@@ -12,6 +12,8 @@ def literal(value: Any) -> str:
     """A Python expression that gives `value`, strings in double quotes where that needs no more escapes."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(literal, value)) + ("," if len(value) == 1 else "") + ")"
     if isinstance(value, list):
         return "[" + ", ".join(map(literal, value)) + "]"
     if isinstance(value, float) and value - value != 0:

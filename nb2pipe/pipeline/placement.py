@@ -7,6 +7,7 @@ shared.py when several steps use it. One that reads data of the notebook stays i
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from dataclasses import dataclass, field
 
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
@@ -38,6 +39,7 @@ class Placer:
         self.local = {s.name: self._bound_in(s) for s in flow.steps}
         self.by_value = set().union(*(s.by_value for s in flow.steps)) if flow.steps else set()
         self.changed = {n for s in self.statements if s.step for n in s.changes}
+        self.defined_by = Counter(n for s in self.statements if s.kind == "definition" for n in s.writes)
         self.carried = {n for s in flow.steps for names in s.carries.values() for n in names}
         self.neighbours: dict[int, list[Statement]] = {}
         for statement in self.statements:
@@ -103,13 +105,24 @@ class Placer:
             return False
         if set(statement.writes) & (self.by_value | self.changed) or not self._bound_once(statement):
             return False
+        if statement.kind == "definition" and any(self.defined_by[n] > 1 for n in statement.writes):
+            return False
         if not alone_on_its_lines(statement, self.neighbours[statement.cell]):
             return False
         if statement.kind == "constant" and not self._unchanging(statement):
             return False
+        users = self.users(statement.index)
         return all(
-            self._closed_name(step, name) for step in self.users(statement.index) for name in self.needs(statement)
+            len({self._source(step, name) for step in users}) <= 1 and all(self._closed_name(s, name) for s in users)
+            for name in self.needs(statement)
         )
+
+    def _source(self, step: StepFlow, name: str) -> int | None:
+        """The statement that gives a step the name; imports of one package count as one."""
+        source = self.provides[step.name].get(name)
+        if source is not None and source >= 0 and self.statements[source].kind == "import":
+            return min(i for i in self._all_imports(step, name))
+        return source
 
     def _bound_once(self, statement: Statement) -> bool:
         """Whether every step that uses the statement binds its names nowhere else."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nb2pipe.findings import finding
+from nb2pipe.pipeline.graph import filled
 from nb2pipe.pipeline.kfp_view import is_exact, kfp_view
 from nb2pipe.pipeline.values import parse_value
 from nb2pipe.targets.base import (
@@ -89,7 +90,7 @@ def _arguments(graph: Json, texts: Mapping[str, str], notebook_dir: Path) -> dic
     """The pipeline's arguments: numbers and truth values as such, everything else as text, files by full path."""
     view = kfp_view(dict(graph))
     arguments = {row["argument"]: argument(row, texts[row["name"]]) for row in view["parameters"]}
-    return arguments | {name: str(notebook_dir / path) for path, name in view["files"].items()}
+    return arguments | {name: str(notebook_dir / filled(path, texts)) for path, name in view["files"].items()}
 
 
 def argument(row: Json, text: str) -> Any:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nb2pipe.findings import Finding
+from nb2pipe.pipeline.graph import with_paths
 from nb2pipe.targets.base import Event, Failure, OnEvent, RunResult, Status, StepResult, parameter_texts, read_map
 from nb2pipe.targets.cache import Cache, code_digest, content_digest, digest_below, key_of, tree_digests
 from nb2pipe.targets.process import Child, Children, Stream
@@ -62,6 +63,7 @@ def run(
     """
     graph = read_map(project)["pipeline"]
     texts = parameter_texts(graph, parameters)
+    graph = with_paths(graph, texts)
     tell_python(graph, on_event)
     store = Cache((cache_dir or notebook_dir / ".nb2pipe" / "cache").resolve()) if cache else None
     if store:

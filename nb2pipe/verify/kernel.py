@@ -8,16 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 from nb2pipe.findings import Nb2pipeError, finding
 
-NEEDED = ("jupyter_client", "ipykernel", "cloudpickle")
+NEEDED = ("jupyter_client", "ipykernel", "zmq", "cloudpickle")
 START_SECONDS = 120
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE = re.compile(r"Cell In\[\d+\], line (\d+)|<ipython-input[^>]*> in .*|-+> (\d+) ")
@@ -56,11 +56,10 @@ class Kernel:
     """A kernel in the folder `cwd`; `scratch` takes its connection file, its log and IPython's own files."""
 
     def __init__(self, cwd: Path, scratch: Path, env: Mapping[str, str]) -> None:
-        from jupyter_client.blocking.client import BlockingKernelClient
         from jupyter_client.connect import write_connection_file
 
         scratch.mkdir(parents=True, exist_ok=True)
-        path, info = write_connection_file(str(scratch / "kernel.json"), transport="tcp")
+        path, info = write_connection_file(str(scratch / "kernel.json"))
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", path]
         self._log = scratch / "kernel.log"
         with self._log.open("wb") as log:
@@ -73,13 +72,18 @@ class Kernel:
                 stderr=log,
                 start_new_session=True,
             )
-        self._client: Any = BlockingKernelClient()
-        self._client.load_connection_info(info)
+        self._wire = _Wire(info)
 
     def start(self) -> None:
         """Wait until the kernel answers. Raises KernelDied."""
-        self._client.start_channels()
-        self._until(self._client.kernel_info(), lambda kind, content: None)
+        limit = time.monotonic() + START_SECONDS
+        while time.monotonic() < limit:
+            # What is published before the connection stands is lost: ask until something is heard.
+            self._wire.send("kernel_info_request", {})
+            if self._wire.heard(0.2) is not None:
+                return
+            self._check()
+        raise KernelDied(f"the kernel did not answer for {START_SECONDS} s")
 
     def run(self, code: str) -> CellRun:
         """Run a cell. Raises KernelDied."""
@@ -96,7 +100,7 @@ class Kernel:
             elif kind == "error":
                 errors.append(_error(content))
 
-        self._until(self._client.execute(code, store_history=True, allow_stdin=False), hear)
+        self._execute(code, hear, silent=False)
         texts = ["".join(parts).replace("\r\n", "\n") for parts in (printed, shown)]
         return CellRun(texts[0], texts[1], errors[0] if errors else None)
 
@@ -108,16 +112,17 @@ class Kernel:
             if kind == "error":
                 troubles.append(_error(content))
 
-        self._until(self._client.execute(code, silent=True, store_history=False, allow_stdin=False), hear)
+        self._execute(code, hear, silent=True)
         if troubles:
             raise KernelDied(f"its values cannot be stored: {troubles[0].message}")
 
-    def _until(self, message: str, hear: Callable[[str, Mapping[str, Any]], None]) -> None:
-        """Hear what the kernel publishes until it has done with `message`."""
+    def _execute(self, code: str, hear: Callable[[str, Mapping[str, Any]], None], *, silent: bool) -> None:
+        """Run code and hear what the kernel publishes until it is done."""
+        content = {"code": code, "silent": silent, "store_history": not silent, "allow_stdin": False}
+        message = self._wire.send("execute_request", {**content, "user_expressions": {}, "stop_on_error": True})
         while True:
-            try:
-                told = self._client.get_iopub_msg(timeout=0.5)
-            except Empty:
+            told = self._wire.heard(0.5)
+            if told is None:
                 self._check()
                 continue
             own = told["parent_header"].get("msg_id") == message
@@ -143,7 +148,41 @@ class Kernel:
     def close(self) -> None:
         """End the process and close the connection; from the thread that used the kernel."""
         self.kill()
-        self._client.stop_channels()
+        self._wire.close()
+
+
+class _Wire:
+    """The two channels of a kernel that are used: requests go out on one, all that is published comes on the other."""
+
+    def __init__(self, info: Mapping[str, Any]) -> None:
+        import zmq
+        from jupyter_client.session import Session
+
+        self._session: Any = Session(key=str(info["key"]).encode(), signature_scheme=info["signature_scheme"])
+        self._context: Any = zmq.Context()
+        self._shell: Any = self._context.socket(zmq.DEALER)
+        self._published: Any = self._context.socket(zmq.SUB)
+        self._published.setsockopt(zmq.SUBSCRIBE, b"")
+        for socket, port in ((self._shell, "shell_port"), (self._published, "iopub_port")):
+            socket.connect(f"tcp://{info['ip']}:{info[port]}")
+
+    def send(self, kind: str, content: Mapping[str, Any]) -> str:
+        """Send a request; returns its id."""
+        sent = self._session.send(self._shell, kind, content)
+        return str(sent["header"]["msg_id"])
+
+    def heard(self, seconds: float) -> Mapping[str, Any] | None:
+        """The next published message; None when there is none for so long."""
+        while self._shell.poll(0):
+            self._session.recv(self._shell)
+        if not self._published.poll(seconds * 1000):
+            return None
+        message: Mapping[str, Any] = self._session.recv(self._published)[1]
+        return message
+
+    def close(self) -> None:
+        """Close both channels."""
+        self._context.destroy(linger=0)
 
 
 def _error(content: Mapping[str, Any]) -> CellError:

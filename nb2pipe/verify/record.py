@@ -135,13 +135,14 @@ class Recorder:
         self._cells = cells_to_run(subject, parameters)
         self._boundaries = boundaries(subject)
         self._going_on = {c.index for c in subject.notebook.cells if any(t.text == "raises-exception" for t in c.tags)}
+        self._install = _INSTALL.format(text=inspect.getsource(probe_module))
         self._kernel = Kernel(copy_beside(subject, folder / "beside"), folder / "kernel", env)
 
     def run(self) -> Recorded:
         """Run all cells; the first that fails ends it."""
         try:
             self._kernel.start()
-            self._kernel.probe(_INSTALL.format(text=inspect.getsource(probe_module)))
+            self._kernel.probe(self._install)
             for index, source in self._cells:
                 if not self._run_cell(index, source):
                     break

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import MakeProject, Project, gives, step, takes
+from small_project import MakeProject, Project, gives, step, takes
 
 from nb2pipe.notebook.model import Resources
 from nb2pipe.targets.cache import Cache, code_digest, digest_below, tree_digests

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import measures, parameter, step
+from small_project import measures, parameter, step
 
 from nb2pipe.codegen.project import generate
 from nb2pipe.codegen.write import write

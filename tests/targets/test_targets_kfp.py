@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import MakeProject, Project, gives, measures, parameter, step, takes
+from small_project import MakeProject, Project, gives, measures, parameter, step, takes
 
 from nb2pipe.findings import Nb2pipeError
 from nb2pipe.notebook.model import Resources, Secret

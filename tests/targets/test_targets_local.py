@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeProject, Project, gives, measures, parameter, step, takes
+from small_project import MakeProject, Project, gives, measures, parameter, step, takes
 
 from nb2pipe.notebook.model import Resources, Secret
 from nb2pipe.targets.base import ParameterError, ProjectError, RunResult, load_target

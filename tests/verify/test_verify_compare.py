@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
-import datetime
+import datetime as dt
 import functools
 import math
 import pickle
@@ -71,7 +71,7 @@ EQUAL = {
     "deque": (collections.deque([1, 2], 5), collections.deque([1, 2], 5)),
     "dataclass": (Point(1.0, ["a"]), Point(1.0, ["a"])),
     "slots": (Slotted(1), Slotted(1)),
-    "date": (datetime.date(2020, 1, 1), datetime.date(2020, 1, 1)),
+    "date": (dt.date(2020, 1, 1), dt.date(2020, 1, 1)),
     "pattern": (re.compile("a+"), re.compile("a+")),
     "range": (range(3), range(3)),
     "partial": (functools.partial(print, 1), functools.partial(print, 1)),
@@ -117,7 +117,7 @@ DIFFERENT = {
     "deque length": (collections.deque([1], 5), collections.deque([1], 6)),
     "dataclass": (Point(1.0, ["a"]), Point(1.0, ["b"])),
     "slots": (Slotted(1), Slotted(2)),
-    "date": (datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)),
+    "date": (dt.date(2020, 1, 1), dt.date(2020, 1, 2)),
     "pattern": (re.compile("a+"), re.compile("a+", re.IGNORECASE)),
     "partial": (functools.partial(print, 1), functools.partial(print, 2)),
     "frame value": (frame(), frame(n=[1, 2, 4])),
@@ -226,7 +226,7 @@ def test_shared_objects_must_be_shared(make: Any) -> None:
     assert verdict([one, make()], [other, other]) == "different"
 
 
-# --- functions and classes ----------------------------------------------------------------------------------------------
+# --- functions and classes ------------------------------------------------------------------------------------------
 def defined(code: str, name: str, module: str = "__main__", **values: Any) -> Any:
     space: dict[str, Any] = {"__name__": module, **values}
     exec(code, space)
@@ -309,7 +309,7 @@ def test_classes_of_different_libraries_are_different() -> None:
     assert verdict(mine(), other()) == "different"
 
 
-# --- models -------------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------------------------
 def data() -> tuple[pd.DataFrame, pd.Series]:
     generator = np.random.default_rng(0)
     X = pd.DataFrame(generator.normal(size=(60, 3)), columns=list("abc"))

@@ -1,0 +1,53 @@
+"""The proof is itself tested: faults in generated code that change results are caught. benchmarks/faults.py tries more."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from benchmarks import faults
+from nb2pipe.verify.check import steady_hashes
+
+STEP = '''"""A step."""
+
+from typing import Any
+
+
+def grow(xs: list, k: int = 2) -> tuple[list, float]:
+    """Run the step."""
+    for x in range(k):
+        xs.append(x)
+    total = sum(xs)
+    return xs, total
+'''
+
+
+def test_every_kind_of_fault_is_made() -> None:
+    made = list(faults.faults({"p/steps/grow.py": STEP, "p/steps/__init__.py": "x = 1", "p/task.py": "y = 2"}, "p"))
+    assert {fault.kind for fault in made} == set(faults.KINDS)
+    assert {fault.file for fault in made} == {"p/steps/grow.py"}
+    plain = ast.unparse(ast.parse(STEP)) + "\n"
+    assert [fault for fault in made if fault.text == plain] == []
+    assert len({fault.text for fault in made}) == len(made)
+    for fault in made:
+        compile(fault.text, fault.file, "exec")
+
+
+@pytest.mark.parametrize("name", ["method_append", "df_loc", "rng_object", "alias_across_steps", "late_binding"])
+def test_faults_are_caught(name: str, tmp_path: Path) -> None:
+    [path] = (path for path in faults.written_cases(tmp_path, name) if path.stem == name)
+    with steady_hashes():
+        done = faults.trials(path, tmp_path / "yard", 1)
+    assert [trial for trial in done if trial.missed] == []
+    assert sum(bool(trial.showed) for trial in done) >= 3
+
+
+@pytest.mark.parametrize(
+    ("showed", "verdict", "missed"),
+    [("a printed", "equal", True), ("a printed", "failed", False), ("", "equal", False)],
+)
+def test_missed(showed: str, verdict: str, missed: bool) -> None:
+    trial = faults.Trial("n", "reseed", "f", "w", showed, verdict, "")
+    assert trial.missed is missed
+    assert ("missed: n" in faults.table([trial])) is missed
