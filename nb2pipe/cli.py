@@ -275,12 +275,25 @@ def run_text(result: RunResult) -> str:
 @click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
 @click.option("--vary", is_flag=True, help="Compare with other values of the parameters too.")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, help="How many times the notebook runs.")
+@click.option("--write-test", is_flag=True, help="Write the outcome as a test into the project, if they are equal.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The project for --write-test.")
 @common
-def verify(speech: Speech, notebook: Path, given: tuple[str, ...], vary: bool, repeat: int) -> int:
+def verify(
+    speech: Speech,
+    notebook: Path,
+    given: tuple[str, ...],
+    vary: bool,
+    repeat: int,
+    write_test: bool,
+    out: Path | None,
+) -> int:
     """Run notebook and pipeline, compare them at every step boundary."""
+    if write_test and given:
+        raise click.UsageError("--write-test keeps what the defaults give: leave out -p")
     conversion = _load(notebook)
     speech.findings([f for f in conversion.findings if f.severity != "error"], _sources(conversion))
-    found = conversion.verify(_assignments(given), vary=vary, repeat=repeat, on_note=speech.say)
+    project = (out or conversion.folder) if write_test else None
+    found = conversion.verify(_assignments(given), vary=vary, repeat=repeat, test_in=project, on_note=speech.say)
     document = found.to_json()
     speech.document(document, verify_text(document))
     return 0 if found.verdict == "equal" else 1

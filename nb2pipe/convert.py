@@ -189,13 +189,21 @@ class Conversion:
         *,
         vary: bool = False,
         repeat: int = 1,
+        test_in: Path | None = None,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Verification:
         """Run the notebook and the pipeline and compare them at every step boundary. Changes nothing beside the
-        notebook. Raises Refused when the notebook does not convert."""
-        from nb2pipe.verify import verify
+        notebook; when they are equal, a test of that is written into the project `test_in`. Raises Refused when the
+        notebook does not convert."""
+        from nb2pipe.targets.base import read_map
+        from nb2pipe.verify import verify, write_test
 
-        return verify(self, parameters, vary=vary, repeat=repeat, on_note=on_note)
+        if test_in is not None:
+            read_map(test_in)
+        found = verify(self, parameters, vary=vary, repeat=repeat, describe=test_in is not None, on_note=on_note)
+        if test_in is not None and found.verdict == "equal":
+            write_test(found.expected, test_in)
+        return found
 
 
 def run_project(

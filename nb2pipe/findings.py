@@ -235,4 +235,9 @@ CODES: dict[str, Code] = {
     "await-in-module": Code(
         "error", "A step must be a script, where `await` cannot stand.", "Use `asyncio.run(...)` in the notebook."
     ),
+    "shared-changed": Code(
+        "error",
+        "A shared value or a parameter is changed while another value holds it.",
+        "Make the value in a step, or hold a copy of it.",
+    ),
 }

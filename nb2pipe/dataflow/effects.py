@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.scopes import arguments
@@ -33,10 +34,27 @@ _WITH_VIEWS = ("numpy.", "pandas.", "torch.", "tensorflow.", "scipy.", "polars."
 """Libraries whose items and attributes may share the memory of what they are taken from."""
 
 
+def has_views(type_name: str | None) -> bool:
+    """Whether parts of such a value may share its memory: not under pandas 3, which copies on write."""
+    if (type_name or "").startswith("pandas."):
+        return not _pandas_copies()
+    return (type_name or "").startswith(_WITH_VIEWS)
+
+
+@cache
+def _pandas_copies() -> bool:
+    from importlib import metadata
+
+    try:
+        return int(metadata.version("pandas").partition(".")[0]) >= 3
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
+
+
 def inside(m: Machine, val: Val) -> Val:
     """What an item or attribute may be when no row says more: a part, or something that shares the value's memory."""
     parts = m.heap.elements(val.objs)
-    if not (val.type or "").startswith(_WITH_VIEWS) or not val.objs:
+    if not has_views(val.type) or not val.objs:
         return Val(objs=parts)
     return Val(objs=parts | {_sharing(m, None, val.objs)})
 
@@ -235,17 +253,22 @@ def _leaves(m: Machine, objs: frozenset[int]) -> frozenset[int]:
     return frozenset(found)
 
 
+def _copies(type_name: str) -> bool:
+    return type_name.startswith("pandas.") and _pandas_copies()
+
+
 def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, held: frozenset[int]) -> Val:
     type_name = _fresh_type(effect, receiver, args, keywords)
     if type_name in IMMUTABLE:
         return typed(str(type_name))
     base = _at(effect.view, receiver, args, keywords) if effect.view is not None else None
-    bases = base.objs if base is not None else frozenset()
+    bases = base.objs if base is not None and (base.type is None or not _copies(base.type)) else frozenset()
     if _uncopied(keywords):
         bases = bases.union(receiver.objs, *(a.objs for a in args))
     items = [Val(frozenset([_sharing(m, t, bases)]), t) if t not in IMMUTABLE else typed(t) for t in effect.each]
     held = held.union(*(i.objs for i in items))
-    made = _sharing(m, type_name, bases) if bases else m.heap.new(type_name, opaque=type_name is None)
+    known = bool(effect.each) or effect.gathers or (type_name or "").startswith(_WITH_VIEWS)
+    made = _sharing(m, type_name, bases) if bases else m.heap.new(type_name, opaque=not known)
     for part in held:
         m.heap.hold(made, part)
     marks = {"unstorable"} if effect.unstorable else set()

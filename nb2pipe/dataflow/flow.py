@@ -41,7 +41,7 @@ def analyse(
     steps = [step_facts(n, [s for s in statements if s.step == n], exits.get(n, {}), owner) for n in order]
     steps = [s for s in steps if s.statements]
     _classify(statements, forward)
-    resolver = Resolver(statements, steps, owner, forward.heap, _declared(statements, parameters))
+    resolver = Resolver(statements, steps, owner, forward.heap, _declared(statements, parameters), forward.outer_reads)
     for index, facts in enumerate(steps):
         for setup in sorted(setup_copies(statements, facts.statements)):
             resolver.need(index, statements[setup])

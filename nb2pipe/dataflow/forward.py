@@ -13,7 +13,7 @@ from nb2pipe.dataflow.model import Statement
 from nb2pipe.dataflow.statements import execute
 from nb2pipe.dataflow.summaries import mention
 from nb2pipe.dataflow.tables import Tables
-from nb2pipe.dataflow.values import Heap, Val
+from nb2pipe.dataflow.values import Def, Heap, Val
 from nb2pipe.findings import finding
 from nb2pipe.notebook.model import Layout, Parameter, PyCell
 
@@ -198,6 +198,12 @@ class Forward:
             statement.versions.setdefault(key, (frozenset(), self.mutations.get(key, ())))
             if changes:
                 self.mutations[key] = (*self.mutations.get(key, ())[-50:], statement.index)
+
+    def outer_reads(self, definitions: Iterable[Def]) -> frozenset[str]:
+        """The names that functions and methods read from outside when they are called."""
+        inner = [f for d in definitions for f in (d, *d.methods.values(), *d.wraps)]
+        summaries = [s for f in inner for _, s in self.shared.summaries.get(f, [])]
+        return frozenset(n for s in summaries for n in s.record.reads)
 
     def value(self, name: str) -> Val | None:
         """What a name holds now."""

@@ -203,6 +203,7 @@ def _given(
         else:
             step.perhaps_written[path] = event.place
             return []
+    takes.update({folder: written[folder] for folder in written if path.startswith(folder + "/")})
     gives[path] = None
     return []
 

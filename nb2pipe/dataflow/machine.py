@@ -106,7 +106,13 @@ class Frame:
         self.ended = False
         self.returns: list[Val] = []
         self.closures: list[tuple[int, frozenset[str]]] = []
-        self.captured: frozenset[str] = frozenset()
+        self.cell: int | None = None
+
+    def cell_in(self, heap: Heap) -> int:
+        """The object that stands for the variables that functions made in this scope share."""
+        if self.cell is None:
+            self.cell = heap.new("cell", opaque=True)
+        return self.cell
 
     def find(self, name: str) -> Bound | None:
         """The binding of `name` in this scope, None when the scope never binds it."""

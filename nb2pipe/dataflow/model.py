@@ -60,7 +60,8 @@ class StepFlow:
     `copies` are indexes of statements that are repeated as source in front of the step, in notebook order; `setup`
     those among them that must run each time (seeds, options, values made anew). `bundles` are groups of names that
     share identity. `input_values` and `output_values` are what is known of them. `by_value` are definitions that are
-    handed on as values; `carries` names, for each output, the definitions of the notebook that it may hold.
+    handed on as values; `carries` names, for each output, the definitions of the notebook that it may hold, and
+    `carried_reads` the names that those read when they are called.
     """
 
     name: str
@@ -77,6 +78,7 @@ class StepFlow:
     output_values: dict[str, Val] = field(default_factory=dict)
     by_value: set[str] = field(default_factory=set)
     carries: dict[str, frozenset[str]] = field(default_factory=dict)
+    carried_reads: dict[str, frozenset[str]] = field(default_factory=dict)
     files_in: tuple[tuple[str, str | None], ...] = ()
     files_out: tuple[str, ...] = ()
     after: tuple[str, ...] = ()

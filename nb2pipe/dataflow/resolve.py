@@ -8,12 +8,12 @@ wrote or changed it. What is data is handed on only when a later step reads it: 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nb2pipe.dataflow.machine import Bound, Place
 from nb2pipe.dataflow.model import Kind, Need, Statement, StepFlow
-from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Heap, Val
+from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Heap, Val
 
 REPEATABLE = ("import", "definition", "constant")
 
@@ -87,7 +87,9 @@ class Resolver:
         owner: Mapping[int, int],
         heap: Heap,
         parameters: Mapping[str, int],
+        outer_reads: Callable[[Iterable[Def]], frozenset[str]],
     ) -> None:
+        self.outer_reads = outer_reads
         self.statements = statements
         self.steps = steps
         self.owner = owner
@@ -124,7 +126,29 @@ class Resolver:
         for index in range(len(self.steps)):
             self._inputs(index)
         self._bundles()
+        self._shared_identity()
         return self.flows
+
+    def _shared_identity(self) -> None:
+        """A shared value is made anew in each step: no step may change it while another value holds the first one."""
+        changed = frozenset().union(*(f.mutated for f in self.steps)) if self.steps else frozenset()
+        for name, built in self.builders.items():
+            val = self.statements[built[-1]].values.get(name)
+            touched = self.heap.reach(val.objs) & changed if val is not None and val.objs else set()
+            if touched:
+                self._check_holders(name, touched)
+        for flow in self.flows:
+            for name in sorted(set(flow.parameters) & set(flow.inputs)):
+                message = f"step {flow.name} needs the parameter {name} as it was given and as another step leaves it"
+                self.problems.append(("late-binding", message, Place(flow_cell(self.statements, flow), 1, ""), name))
+
+    def _check_holders(self, name: str, touched: set[int]) -> None:
+        for facts, flow in zip(self.steps, self.flows, strict=True):
+            for other, val in flow.output_values.items():
+                if other != name and self.heap.reach_at(val.objs, facts.clock) & touched and name not in flow.outputs:
+                    place = facts.must.get(other) or facts.may.get(other) or Place(facts.statements[0].cell, 1, "")
+                    message = f"{other} holds the shared value {name}, which a step changes"
+                    self.problems.append(("shared-changed", message, place, other))
 
     def need(self, index: int, statement: Statement) -> None:
         """Step `index` repeats a set-up call of shared code: it needs what the call needs."""
@@ -138,7 +162,8 @@ class Resolver:
             self.data[index].setdefault(name, place)
             return
         origins = {self.owner[b] for b in binds if b in self.owner}
-        if name in self.statements[at].record.uncertain and not self._import_perhaps(origins):
+        touched = any(name in f.must or name in f.may for f in self.steps[: index + 1])
+        if name in self.statements[at].record.uncertain and (touched or not self._import_perhaps(origins)):
             self.data[index].setdefault(name, place)
             return
         shared = {o for o in origins if self.statements[o].step is None}
@@ -178,7 +203,7 @@ class Resolver:
 
     def _repeat(self, index: int, origin: Statement, name: str, place: Place) -> bool:
         """Repeat a step's definition, import or constant in another step, if it means the same there."""
-        if not self._repeatable(origin, name):
+        if not self._repeatable(origin, name) or self._hides(index, origin.record.builtins):
             return False
         for read, (_, binds) in origin.record.reads.items():
             if not self._same_at(index, read, binds):
@@ -188,6 +213,11 @@ class Resolver:
         for read, (_, binds) in origin.record.reads.items():
             self._classify(index, read, place, binds, origin.index)
         return True
+
+    def _hides(self, index: int, builtins: Iterable[str]) -> bool:
+        """Whether one of these builtins has another meaning when step `index` begins."""
+        before = self.steps[index - 1].exit if index else {}
+        return any(name in before for name in builtins)
 
     def _repeatable(self, origin: Statement, name: str) -> bool:
         what = self.kinds[origin.index]
@@ -310,7 +340,10 @@ class Resolver:
             if facts.exit[name].val.defs:
                 flow.by_value.add(name)
         for name, val in flow.output_values.items():
-            types = {self.heap.objs[o].type or "" for o in self.heap.reach_at(val.objs, facts.clock)}
+            reached = self.heap.reach_at(val.objs, facts.clock)
+            inside = [self.heap.defined[o] for o in sorted(reached) if o in self.heap.defined]
+            flow.carried_reads[name] = self.outer_reads([*val.defs, *inside])
+            types = {self.heap.objs[o].type or "" for o in reached}
             flow.carries[name] = frozenset(t.removeprefix(DEFINITION) for t in types if t.startswith(DEFINITION))
         flow.maybe_unbound = frozenset(n for n in flow.outputs if not facts.exit[n].must)
 
@@ -345,14 +378,20 @@ class Resolver:
         return False
 
     def _check_views(self, facts: StepFacts, names: set[str], changed: set[int]) -> None:
-        """A bundle keeps references, not shared memory: names linked only by a view cannot travel."""
+        """A bundle keeps references, neither shared memory nor the variables that functions share: refuse those."""
         reached = {n: self.heap.reach_at(facts.exit[n].val.objs, facts.clock) & changed for n in names}
         for name in sorted(names):
             others = set().union(*(r for n, r in reached.items() if n != name))
-            if not reached[name] & others:
+            shared = reached[name] & others
+            if not shared or any(self.heap.objs[o].type == "cell" for o in shared):
                 place = facts.must.get(name) or facts.changes.get(name) or Place(facts.statements[0].cell, 1, "")
                 message = f"{name} shares memory with {', '.join(sorted(names - {name}))}, and a later step changes it"
                 self.problems.append(("view-across-steps", message, place, name))
+
+
+def flow_cell(statements: Sequence[Statement], flow: StepFlow) -> int:
+    """The first cell of a step."""
+    return statements[flow.statements[0]].cell
 
 
 def _order(facts: StepFacts, name: str) -> tuple[int, int, str]:

@@ -34,16 +34,16 @@ def _touch(m: Machine, val: Val, place: Place) -> Val:
     if val.objs in m.record.touched:
         return m.record.touched[val.objs]
     m.record.touched[val.objs] = NOTHING
+    if m.shared.guessing:
+        return NOTHING  # one deep is enough: all special methods of a value are run where the value is used
     methods = [f for c in classes_of(m, val) for f in c.special_methods()]
-    guess = not methods and not m.shared.guessing and is_unknown(m, val)
-    if guess:
-        methods = [f for f in m.shared.special if f not in m.shared.mentioning]
-    # One guess deep is enough: what a guessed method does to unknown values is guessed where they come from.
-    m.shared.guessing += guess
+    if not methods and is_unknown(m, val):
+        methods = list(m.shared.special)
+    m.shared.guessing += 1
     m.maybe += 1
-    results = [_run(m, method, val, place) for method in methods]
+    results = [_run(m, method, val, place) for method in methods if method not in m.shared.mentioning]
     m.maybe -= 1
-    m.shared.guessing -= guess
+    m.shared.guessing -= 1
     m.record.touched[val.objs] = join(results)
     return m.record.touched[val.objs]
 

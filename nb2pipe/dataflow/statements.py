@@ -173,8 +173,8 @@ def _static_all(text: str) -> tuple[str, ...] | None:
 def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
     decorators = [m.evaluate(d) for d in node.decorator_list]
     val = define_function(m, node, node.name)
-    for decorator in reversed(decorators):
-        val = _decorated(m, decorator, val, node)
+    for decorator, made_by in zip(reversed(decorators), reversed(node.decorator_list), strict=True):
+        val = val if _from_library(m, made_by) else _decorated(m, decorator, val, node)
     m.assign(node.name, val, m.at(node))
     if val.objs:
         m.frame.closures += [(o, frozenset(_names_in(node))) for o in val.objs]
@@ -182,6 +182,15 @@ def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
 
 def _names_in(node: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _from_library(m: Machine, decorator: ast.expr) -> bool:
+    """Whether a decorator, or the function that makes it, is imported."""
+    root = decorator.func if isinstance(decorator, ast.Call) else decorator
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    bound = peek(m, root.id) if isinstance(root, ast.Name) else None
+    return isinstance(root, ast.Name) and (bound is None or bound.val.ref is not None)
 
 
 def _decorated(m: Machine, decorator: Val, val: Val, node: ast.stmt) -> Val:
@@ -213,8 +222,8 @@ def _class(m: Machine, node: ast.ClassDef) -> None:
         m.shared.methods.setdefault(name, []).append(method)
     objs = frozenset([m.heap.definitions[made]]) if made in m.heap.definitions else frozenset()
     val = Val(objs, "class", defs=(made,))
-    for decorator in reversed(decorators):
-        val = _decorated(m, decorator, val, node)
+    for decorator, made_by in zip(reversed(decorators), reversed(node.decorator_list), strict=True):
+        val = val if _from_library(m, made_by) else _decorated(m, decorator, val, node)
     m.assign(node.name, val, m.at(node))
 
 
@@ -251,7 +260,9 @@ def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
             "property" in ast.dump(d) or "setter" in ast.dump(d) for d in getattr(method.node, "decorator_list", [])
         ):
             made.properties[method.name] = (*made.properties.get(method.name, ()), method)
-    attributes = [b.val.objs for n in sorted(names) if n not in members and (b := frame.find(n)) is not None]
+    fields = {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+    kept = sorted(names - set(members) - fields)  # what a field's default makes belongs to each instance
+    attributes = [b.val.objs for n in kept if (b := frame.find(n)) is not None]
     for part in frozenset().union(*attributes) if attributes else ():
         m.heap.hold(m.heap.definition(made), part)
     return members

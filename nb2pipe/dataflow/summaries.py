@@ -96,11 +96,13 @@ def signature(val: Val) -> Any:
 
 def define_function(m: Machine, node: Function, name: str) -> Val:
     """The value of a `def` or `lambda`: decorators, defaults and annotations are evaluated here and now."""
-    made = Def(name, node, m.cell, defaults=_defaults(m, node), captures=_captures(m, node), home=m.frame)
+    made = Def(name, node, m.cell, defaults=_defaults(m, node), captures=_captures(m, node), home=m.frame, heap=m.heap)
     _evaluate_annotations(m, node)
     m.record.defined.append(made)
     held = [v.objs for v in made.defaults.values()]
     held += [b.val.objs for n in sorted(made.captures) if (b := m.frame.find(n)) is not None]
+    if made.captures:
+        held.append(frozenset([m.frame.cell_in(m.heap)]))
     objs = frozenset().union(*held) if held else frozenset()
     if not objs and not made.captures:
         return Val(type="function", defs=(made,))
@@ -142,7 +144,9 @@ def _evaluate_annotations(m: Machine, node: Function) -> None:
 CLOSURE = "<closure>"
 
 
-def bind_arguments(m: Machine, made: Def, args: list[Val], keywords: Mapping[str | None, Val]) -> dict[str, Val]:
+def bind_arguments(
+    m: Machine, made: Def, args: list[Val], keywords: Mapping[str | None, Val], closure: frozenset[int]
+) -> dict[str, Val]:
     """The value of each parameter for a call; a missing one is its default."""
     spec = made.node.args  # type: ignore[union-attr]
     positional = [a.arg for a in [*spec.posonlyargs, *spec.args]]
@@ -158,7 +162,15 @@ def bind_arguments(m: Machine, made: Def, args: list[Val], keywords: Mapping[str
     if None in keywords:
         for name in named - set(bound):
             bound[name] = keywords[None]
-    return {**made.defaults, **bound}
+    return {**{name: _default(m, made, val, closure) for name, val in made.defaults.items()}, **bound}
+
+
+def _default(m: Machine, made: Def, val: Val, closure: frozenset[int]) -> Val:
+    """A default as the caller knows it: inside of another function its objects are those that the function holds."""
+    if made.heap is m.heap or not val.objs:
+        return val
+    held = closure | m.heap.elements(closure) if closure else frozenset([m.heap.new(None, opaque=True)])
+    return Val(held, val.type, cls=val.cls)
 
 
 def _packed(m: Machine, type_name: str, values: list[Val]) -> Val:
@@ -224,7 +236,7 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     entered = _enter_closure(heap, symbols, frame, closure, arguments_)
     _execute(inner, node)
     if any(frame.env[name] is not bound for name, bound in entered.items()):
-        inner.mutate(next(iter(entered.values())).val.objs, inner.place)
+        inner.mutate(next(iter(entered.values())).val.objs, inner.place, deep=True)
     for index, captured in frame.closures:
         for name in captured:
             for part in (frame.find(name) or Bound(Val())).val.objs:
@@ -288,7 +300,7 @@ def call_function(
 
     `closure` are the objects of the function's value, which hold what it captured where it was made.
     """
-    bound = bind_arguments(m, made, args, keywords)
+    bound = bind_arguments(m, made, args, keywords, closure)
     if made.captures and not _at_home(m, made):
         bound[CLOSURE] = Val(objs=closure or frozenset([m.heap.new(None, opaque=True)]))
     return replay(m, summarize(m, made, bound), bound, place)

@@ -281,6 +281,8 @@ def _method(section: Mapping[str, Mapping[str, str]], type_name: str, name: str)
         rows = section.get(pattern)
         if rows is not None and name in rows:
             return rows[name]
+    if name.startswith("__"):
+        return None
     for pattern in patterns:
         rows = section.get(pattern)
         if rows is not None and "*" in rows:

@@ -60,6 +60,7 @@ class Def:
     defaults: dict[str, Val] = field(default_factory=dict)
     captures: frozenset[str] = frozenset()
     home: object = None
+    heap: Heap | None = None
     wraps: tuple[Def, ...] = ()
     properties: dict[str, tuple[Def, ...]] = field(default_factory=dict)
 

@@ -20,37 +20,40 @@ def carried_findings(placer: Placer) -> list[Finding]:
 
 
 def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
+    later = [s for s in placer.statements if s.step and placer.rank[s.step] > placer.rank[step.name]]
+    touched = {n for s in later for n in (*s.writes, *s.changes) if s.kind not in ("import", "definition")}
     for name in step.outputs:
         taken = [s for s in placer.flow.steps if name in s.inputs and s.inputs[name].source == step.name]
+        stale = min((step.carried_reads.get(name, frozenset()) & touched) - {name}, default=None)
+        if stale is not None and taken:
+            message = (
+                f"{name} holds a function that reads {stale}, which a later step changes: the copy would not see it"
+            )
+            yield _at_output(placer, step, name, "late-binding", message)
         held = set(step.carries.get(name, ())) | ({name} if name in step.by_value else set())
         for statement in placer.statements:
             if held & set(statement.writes) and statement.kind == "definition" and not placer.closed(statement.index):
-                yield from _problems(placer, step, name, statement, taken)
+                yield from _problems(name, statement, taken, {n for s in later for n in s.changes})
 
 
-def _problems(
-    placer: Placer, step: StepFlow, name: str, statement: Statement, taken: list[StepFlow]
-) -> Iterator[Finding]:
+def _at_output(placer: Placer, step: StepFlow, name: str, code: str, message: str) -> Finding:
+    writer = next(
+        (placer.statements[i] for i in reversed(step.statements) if name in placer.statements[i].writes), None
+    )
+    cell, line = (writer.cell, writer.first) if writer is not None else (step.cells[-1], 1)
+    return finding(code, message, cell=cell, line=line, name=name)
+
+
+def _problems(name: str, statement: Statement, taken: list[StepFlow], changed: set[str]) -> Iterator[Finding]:
     defined = next(iter(statement.writes))
     if isinstance(statement.node, ast.ClassDef):
         twice = next((s for s in taken if statement.index in s.copies), None)
         if twice is not None:
             message = f"{name} holds an instance of {defined}, which step {twice.name} would define a second time"
-            yield finding("class-identity", message, cell=statement.cell, line=statement.first, name=defined)
+            yield finding("class-identity", message, name=defined, cell=statement.cell, line=statement.first)
+        elif name != defined and defined in changed and taken:
+            message = f"{name} holds {defined}, which a later step changes: the stored copy would not see it"
+            yield finding("late-binding", message, name=defined, cell=statement.cell, line=statement.first)
     if statement.writes_globals and taken:
-        message = f"{name} holds {defined}, whose functions bind variables of the notebook: the stored copy would bind its own"
-        yield finding("late-binding", message, cell=statement.cell, line=statement.first, name=defined)
-        return
-    changed = _changed_later(placer, step, statement)
-    if changed and taken:
-        message = (
-            f"{name} holds {defined}, which reads {changed}: a later step changes it, the stored copy would not see it"
-        )
-        yield finding("late-binding", message, cell=statement.cell, line=statement.first, name=defined)
-
-
-def _changed_later(placer: Placer, step: StepFlow, statement: Statement) -> str | None:
-    """A name that a definition reads when it is called and that a later step binds or changes."""
-    later = [s for s in placer.statements if s.step and placer.rank[s.step] > placer.rank[step.name]]
-    touched = {n for s in later for n in (*s.writes, *s.changes) if s.kind not in ("import", "definition")}
-    return min(statement.frees & touched, default=None)
+        message = f"{name} holds {defined}, which binds variables of the notebook: the stored copy would bind its own"
+        yield finding("late-binding", message, name=defined, cell=statement.cell, line=statement.first)

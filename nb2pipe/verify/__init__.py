@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from nb2pipe.verify.check import verify
 from nb2pipe.verify.model import Verification
+from nb2pipe.verify.writing import write_test
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "verify", "write_test"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nb2pipe.pipeline.graph import graph
+from nb2pipe.pipeline.graph import filled, graph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,8 +116,8 @@ def last_change(subject: Subject, step: str, names: Iterable[str]) -> tuple[int 
     return (max(flow.cells), None) if flow.cells else (None, None)
 
 
-def request(found: Sequence[Boundary], folder: Path) -> dict[str, Any]:
-    """What the probe is asked for after a cell."""
+def request(found: Sequence[Boundary], folder: Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    """What the probe is asked for after a cell; `texts` are the parameters in the names of files."""
     return {
         "values": [{"file": str(folder / b.file), "names": b.names} for b in found if b.kind == "values"],
         "metrics": [
@@ -125,5 +125,5 @@ def request(found: Sequence[Boundary], folder: Path) -> dict[str, Any]:
             for b in found
             if b.kind == "metrics"
         ],
-        "files": [{"file": str(folder / b.file), "path": b.names[0]} for b in found if b.kind == "file"],
+        "files": [{"file": str(folder / b.file), "path": filled(b.names[0], texts)} for b in found if b.kind == "file"],
     }

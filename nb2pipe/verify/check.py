@@ -18,12 +18,14 @@ from nb2pipe.pipeline.values import parse_value
 from nb2pipe.targets.base import RunResult, StepResult, parameter_texts
 from nb2pipe.targets.local import run as run_project
 from nb2pipe.verify.boundaries import Boundary, Subject, boundaries, last_change
+from nb2pipe.verify.compare.outcome import Outcome, close
 from nb2pipe.verify.judge import Judge
 from nb2pipe.verify.kernel import require
 from nb2pipe.verify.model import Compared, Comparisons, Failed, Verification
 from nb2pipe.verify.record import Recorded, Recorder
 from nb2pipe.verify.text import compare_text
 from nb2pipe.verify.vary import varied
+from nb2pipe.verify.writing import Expected
 
 DONE = ("succeeded", "cached")
 OnNote = Callable[[str], None]
@@ -35,14 +37,15 @@ def verify(
     *,
     vary: bool = False,
     repeat: int = 1,
+    describe: bool = False,
     on_note: OnNote = lambda text: None,
 ) -> Verification:
     """Run the notebook and its pipeline with `parameters` and compare them at every step boundary.
 
     `vary` also compares them with other values of the parameters; `repeat` > 1 runs the notebook so many times, and
-    what it does not reproduce itself is "not proved" instead of different. The notebook's folder is not changed.
-    Raises ParameterError for unknown or wrong parameters, Refused where the notebook does not convert, Nb2pipeError
-    when a package is missing that running notebooks needs.
+    what it does not reproduce itself is "not proved" instead of different. `describe` fills `expected`. The notebook's
+    folder is not changed. Raises ParameterError for unknown or wrong parameters, Refused where the notebook does not
+    convert, Nb2pipeError when a package is missing that running notebooks needs.
     """
     require()
     started = time.monotonic()
@@ -54,10 +57,11 @@ def verify(
         bench = Bench(subject, Path(folder))
         try:
             main = bench.compared(given, repeat, on_note)
+            expected = bench.expected(main) if describe and main.verdict == "equal" else {}
             others = tuple(bench.varied(given, on_note)) if vary and main.verdict == "equal" else ()
         finally:
             bench.close()
-    return Verification(main, others, time.monotonic() - started, repeat)
+    return Verification(main, others, time.monotonic() - started, expected)
 
 
 @contextmanager
@@ -83,7 +87,9 @@ class Bench:
         if project is None:
             write(subject.project, self.project)
         self._boundaries = boundaries(subject)
+        self._sources = {cell.index: cell.source for cell in subject.notebook.cells}
         self._count = 0
+        self._ran: RunResult | None = None
         modules = sorted({name for step in subject.flow.steps for name in step.modules})
         beside = subject.path.resolve().parent
         self._judge = Judge([self.project, beside], subject.project.package, modules)
@@ -96,14 +102,15 @@ class Bench:
         """Both run at the same time, then compared; with `repeat` the notebook is run again."""
         recorder = self._recorder(given)
         thread = threading.Thread(target=recorder.run, daemon=True)
-        on_note("running the notebook and the pipeline")
-        thread.start()
         try:
-            ran = self.run_pipeline(given)
+            on_note("running the notebook and the pipeline")
+            thread.start()
+            ran = self._ran = self.run_pipeline(given)
             thread.join()
         finally:
             recorder.kill()
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         found = self.comparisons(recorder.recorded, ran, given)
         again = []
         for number in range(2, repeat + 1):
@@ -132,6 +139,18 @@ class Bench:
         compared = [one for boundary in done for one in self._boundary(boundary, recorded, steps[boundary.step])]
         stdout = [self._printed(step, recorded) for step in ran.steps if self._has_printed(step, recorded)]
         return Comparisons(given, tuple(compared), tuple(stdout), self._failed(recorded, ran))
+
+    def expected(self, found: Comparisons) -> Expected:
+        """What a test keeps of the values that were proved in the last run."""
+        proved = {(one.step, one.name) for one in found.compared if one.verdict in ("equal", "close")}
+        results = {step.name: step.stdout.parent for step in self._ran.steps} if self._ran else {}
+        kept: dict[str, dict[str, Mapping[str, Any]]] = {}
+        for boundary in self._boundaries:
+            names = [name for name in boundary.names if (boundary.step, name) in proved]
+            if names and boundary.kind != "file":
+                place = results[boundary.step] / "outputs" / boundary.artifact
+                kept.setdefault(boundary.step, {})[boundary.artifact] = self._judge.describe(names, place)
+        return kept
 
     def _boundary(self, boundary: Boundary, recorded: Recorded, step: StepResult) -> Iterator[Compared]:
         mine = recorded.path(boundary)
@@ -166,13 +185,14 @@ class Bench:
         cells = self._cells(step.name)
         pipeline = step.stdout.read_text(encoding="utf-8", errors="replace")
         package = self.subject.project.package
-        printed = [recorded.runs[cell].printed for cell in cells]
+        printed = [recorded.runs[cell].shown for cell in cells]
         found, lines = compare_text("".join(printed), pipeline, package)
-        if found.verdict == "different":
-            # Whether what `display` shows goes to standard output is left open.
-            shown = [recorded.runs[cell].shown for cell in cells]
-            also = compare_text("".join(shown), pipeline, package)
-            printed, (found, lines) = (shown, also) if also[0].verdict != "different" else (printed, (found, lines))
+        if found.verdict == "different" and not any("display(" in self._sources[cell] for cell in cells):
+            # What libraries show by themselves (widgets, pages) they may show in a notebook only.
+            printed = [recorded.runs[cell].printed for cell in cells]
+            found, lines = compare_text("".join(printed), pipeline, package)
+        elif found.verdict == "different":
+            found = _in_another_layout("".join(printed), pipeline, package) or found
         cell = _cell_of_line(cells, printed, lines) if found.verdict == "different" else max(cells)
         return Compared(step.name, "stdout", "text", found.verdict, found.detail, cell)
 
@@ -181,6 +201,8 @@ class Bench:
             cell, error = recorded.error
             step = self.subject.layout.step_of.get(cell) if cell is not None else None
             return Failed("notebook", step, cell, error.line, error.message)
+        if len(recorded.reached) < len(self._boundaries):
+            return Failed("notebook", None, None, None, "it was not run to its end")
         if ran.error is not None:
             return Failed("pipeline", ran.error.step, ran.error.cell, ran.error.line, ran.error.message)
         return None
@@ -237,6 +259,13 @@ def _cell_of_line(cells: Sequence[int], printed: Sequence[str], line: int) -> in
         if line < 0:
             return cell
     return max(cells)
+
+
+def _in_another_layout(notebook: str, pipeline: str, package: str) -> Outcome | None:
+    """A notebook shows each object that `display` is given on lines of its own, texts in quotes; a script does not."""
+    words = [" ".join(text.replace("'", "").split()) for text in (notebook, pipeline)]
+    same = compare_text(words[0], words[1], package)[0].verdict != "different"
+    return close("the same but for the layout of what is displayed") if same else None
 
 
 def _not_reproduced(one: Compared) -> Compared:

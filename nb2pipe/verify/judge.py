@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nb2pipe
-
 Rows = Mapping[str, Mapping[str, str]]
 
 
@@ -24,7 +22,7 @@ class Judge:
         self._process = self._started()
 
     def _started(self) -> subprocess.Popen[str]:
-        home = str(Path(nb2pipe.__file__).resolve().parents[1])
+        home = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
         process = subprocess.Popen(
             [sys.executable, "-m", "nb2pipe.verify.compare.child"],
@@ -46,6 +44,10 @@ class Judge:
         """The same for two files or folders."""
         request = {"file": name, "notebook": str(notebook), "pipeline": str(pipeline)}
         return self._asked([name], request)[name]
+
+    def describe(self, names: Sequence[str], pipeline: Path) -> Mapping[str, Any]:
+        """What a test keeps of the pipeline's values, by name."""
+        return self._asked([], {"describe": list(names), "pipeline": str(pipeline)})
 
     def _asked(self, names: Sequence[str], request: Mapping[str, Any]) -> Rows:
         _send(self._process, request)

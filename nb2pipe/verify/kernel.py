@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -155,8 +156,9 @@ class _Wire:
     """The two channels of a kernel that are used: requests go out on one, all that is published comes on the other."""
 
     def __init__(self, info: Mapping[str, Any]) -> None:
-        import zmq
         from jupyter_client.session import Session
+
+        zmq: Any = import_module("zmq")
 
         self._session: Any = Session(key=str(info["key"]).encode(), signature_scheme=info["signature_scheme"])
         self._context: Any = zmq.Context()

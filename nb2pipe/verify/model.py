@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nb2pipe.verify.compare.outcome import Verdict
@@ -68,12 +68,15 @@ class Comparisons:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found: the run with the given parameters, and those with varied ones."""
+    """What `verify` found: the run with the given parameters, and those with varied ones.
+
+    `expected` describes the values of a run with the default parameters by step, artifact and name, for a test.
+    """
 
     main: Comparisons
     varied: tuple[Comparisons, ...] = ()
     seconds: float = 0.0
-    repeats: int = 1
+    expected: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Literal["equal", "different", "failed"]:

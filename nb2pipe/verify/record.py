@@ -7,15 +7,17 @@ import json
 import os
 import posixpath
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nb2pipe.notebook.model import PyCell
+from nb2pipe.pipeline.graph import filled, is_staged
+from nb2pipe.pipeline.values import value_text
 from nb2pipe.verify import probe as probe_module
 from nb2pipe.verify.boundaries import Boundary, Subject, boundaries, request
-from nb2pipe.verify.kernel import CellError, CellRun, Kernel, KernelDied
+from nb2pipe.verify.kernel import CellError, CellRun, Kernel
 
 COPIED_BYTES = 10_000_000
 COPIED_IN_ALL = 200_000_000
@@ -59,10 +61,19 @@ def cells_to_run(subject: Subject, parameters: Mapping[str, Any]) -> list[tuple[
     for cell in subject.cells:
         if subject.layout.roles[cell.cell.index] not in ("skip", "text"):
             lines = cell.cell.source.split("\n")
-            for line in {number for _, number in cell.requirements}:
-                lines[line - 1] = ""  # nothing is installed while a notebook is verified
+            _install_nothing(lines, {number for _, number in cell.requirements})
             found.append((cell.cell.index, "\n".join(_with_parameters(cell, lines, subject, parameters))))
     return found
+
+
+def _install_nothing(lines: list[str], numbers: Collection[int]) -> None:
+    """Put `pass` in the place of lines (numbers from 1) that install packages, continued lines included."""
+    for number in numbers:
+        line = lines[number - 1]
+        end = number
+        while lines[end - 1].endswith("\\") and end < len(lines):
+            end += 1
+        lines[number - 1 : end] = [line[: len(line) - len(line.lstrip())] + "pass"] + [""] * (end - number)
 
 
 def _with_parameters(cell: PyCell, lines: list[str], subject: Subject, parameters: Mapping[str, Any]) -> list[str]:
@@ -84,14 +95,15 @@ def _with_parameters(cell: PyCell, lines: list[str], subject: Subject, parameter
     return lines
 
 
-def copy_beside(subject: Subject, folder: Path) -> Path:
+def copy_beside(subject: Subject, folder: Path, parameters: Mapping[str, Any]) -> Path:
     """A copy of what the notebook may read, in `folder`; the folder to run in (deeper, where inputs begin with `..`).
 
     Known input files are copied whatever their size; other files beside the notebook up to a limit. Hidden folders and
     generated projects are left out.
     """
-    source, inputs = subject.path.resolve().parent, subject.pipeline.input_files
-    relative = [posixpath.normpath(p) for p in inputs if "://" not in p and not p.startswith(("/", "~"))]
+    source = subject.path.resolve().parent
+    inputs = [filled(path, texts(subject, parameters)) for path in subject.pipeline.input_files]
+    relative = [posixpath.normpath(path) for path in inputs if is_staged(path)]
     depth = max((p.split("/").count("..") for p in relative), default=0)
     here = folder.joinpath(*["work"] * (depth + 1))
     here.mkdir(parents=True)
@@ -125,18 +137,24 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def texts(subject: Subject, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Every parameter of a run as text, as it stands in the names of files."""
+    kinds = {p.name: (p.type, p.default) for p in subject.pipeline.parameters}
+    return {name: value_text(kind, parameters.get(name, default)) for name, (kind, default) in kinds.items()}
+
+
 class Recorder:
     """Runs the notebook in a kernel of its own, which `kill` ends from any thread."""
 
     def __init__(self, subject: Subject, parameters: Mapping[str, Any], folder: Path, env: Mapping[str, str]) -> None:
-        self.subject = subject
+        self._texts = texts(subject, parameters)
         self.recorded = Recorded(folder / "values")
         self.recorded.folder.mkdir(parents=True)
         self._cells = cells_to_run(subject, parameters)
         self._boundaries = boundaries(subject)
         self._going_on = {c.index for c in subject.notebook.cells if any(t.text == "raises-exception" for t in c.tags)}
         self._install = _INSTALL.format(text=inspect.getsource(probe_module))
-        self._kernel = Kernel(copy_beside(subject, folder / "beside"), folder / "kernel", env)
+        self._kernel = Kernel(copy_beside(subject, folder / "beside", parameters), folder / "kernel", env)
 
     def run(self) -> Recorded:
         """Run all cells; the first that fails ends it."""
@@ -146,7 +164,7 @@ class Recorder:
             for index, source in self._cells:
                 if not self._run_cell(index, source):
                     break
-        except KernelDied as error:
+        except Exception as error:
             last = next(reversed(self.recorded.runs), None)
             self.recorded.error = (last, CellError(None, str(error)))
         finally:
@@ -163,7 +181,7 @@ class Recorder:
 
     def _store(self, found: Sequence[Boundary]) -> None:
         if found:
-            text = json.dumps(request(found, self.recorded.folder))
+            text = json.dumps(request(found, self.recorded.folder, self._texts))
             self._kernel.probe(_CAPTURE.format(request=text))
             self.recorded.reached += found
 

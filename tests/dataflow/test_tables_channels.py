@@ -65,7 +65,7 @@ def _statement(code: str) -> Statement:
         ("os.environ.get('HOME')", {"use environment"}),
         ("os.environ.setdefault('A', 'b')", {"use environment", "set environment"}),
         ("os.chdir('x')", {"set working directory"}),
-        ("sys.path.append('x')", {"set search path"}),
+        ("sys.path.append('x')", {"set search path", "use search path"}),
         ("pd.set_option('display.width', 1)", {"set module:pandas"}),
         ("warnings.filterwarnings('ignore')", {"set module:warnings"}),
         ("plt.style.use('ggplot')", {"set module:matplotlib"}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import random
 import re
 import signal
@@ -15,7 +16,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
+
+from templates import ASSIGNMENTS, CALLS, DEFINITIONS, FLOWS, MUTATIONS, PRINTS
 
 NAMES = ("a", "b", "c", "d", "e", "g", "h", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "max", "list", "id")
 FUNCTIONS = ("f", "f1", "f2", "f3", "apply", "make", "sum", "run")
@@ -38,6 +41,7 @@ class Cell:
 
 
 Program = tuple[Cell, ...]
+Holds = Callable[[Program], bool]
 
 
 def cells(program: Program) -> list[tuple[str, str]]:
@@ -94,415 +98,6 @@ def size(value: Any, limit: int = LARGEST) -> int:
             todo += [(part, (*above, id(item))) for part in inner]
     return count
 
-
-ASSIGNMENTS = """
-<new> = <lit>
-<new> = <int> + <lit>
-<new> = <int> * <int> - <lit>
-<new> = [<lit>, <int>]
-<new> = [<list>, [<lit>]]
-<new> = [[<lit>], [<int>], [<lit>]]
-<new> = {"k": <data>, "m": <lit>}
-<new> = {"k": [<lit>], "m": <list>}
-<new> = (<data>, <data>)
-<new> = <mutable>
-<new> = <mutable>
-<new> = <data>
-<new> = <full>[0]
-<new> = <full>[-1]
-<new> = <nested>[0]
-<new> = <list>[1:]
-<new> = <list>[:]
-<new> = <list> + [<mutable>]
-<new> = [<mutable>] * 2
-<new> = list(<list>)
-<new> = sorted(<list>, key=str)
-<new> = [i for i in <list>]
-<new> = [i for i in <nested> if i]
-<new> = {str(i): i for i in <list>}
-<new> = <lists>["k"]
-<new> = <dict>.get("k", <lit>)
-<new> = <dict>.setdefault("n", [<lit>])
-<new> = dict(<dict>)
-<new> = {**<dict>, "n": <data>}
-<new> = <list>.copy()
-<new> = <full>.pop()
-<new> = <data> or <data>
-<new> = <data> if <int> > <lit> else <data>
-<new>, <new> = <data>, <data>
-<new>, *<new> = <full>
-<new>, <new> = <tuple>
-<new> = <new> = <mutable>
-<new> = f"{<int>}-{<data>}"
-<new> = str(<data>)
-<new> = <str> + "x"
-<new> = len(<list>) + <int>
-<new> = (<new> := <mutable>)
-<new> = {<lit>, <int>}
-<new> = tuple(<list>)
-<new> = <class>(<data>)
-<new> = <object>.v
-<new> = list(zip(<list>, <list>))
-<new> = list(map(str, <list>))
-<new> = next(iter(<full>))
-<new> = [*<list>, <data>]
-<new> = list(<dict>.values())
-<new> = [(i, j) for i, j in <dict>.items()]
-<new> = copy.copy(<mutable>)
-<new> = copy.deepcopy(<mutable>)
-<new>: list = [<int>]
-<new> = <data>, [<mutable>]
-""".strip().splitlines()
-
-MUTATIONS = """
-<list>.append(<data>)
-<list>.append(<lit>)
-<nested>[0].append(<lit>)
-<nested>[-1].extend([<int>])
-<list>.extend([<mutable>])
-<list>.insert(0, <int>)
-<full>[0] = <data>
-<list>[:] = [<lit>]
-<list>[0:0] = [<int>]
-<list> += [<lit>]
-<int> += <lit>
-<int> -= <int>
-<str> += "y"
-<tuple> += (<lit>,)
-del <full>[0]
-<list>.reverse()
-<list>.sort(key=str)
-<dict>["k"] = <data>
-<dict>["n"] = <mutable>
-<lists>["k"].append(<lit>)
-<lists>["k"] += [<int>]
-<dict>.update(m=<data>)
-<dict>.pop("k", None)
-<dict> |= {"z": <lit>}
-<set>.add(<lit>)
-<object>.v = <data>
-<object>.add(<lit>)
-<object>.add(<data>)
-<object>[<lit>] = <lit>
-<object>.v.append(<lit>)
-<class>.count += 1
-<class>.items.append(<lit>)
-<full>[0].v = <lit>
-<list>.clear()
-list.append(<list>, <lit>)
-[i.append(<lit>) for i in <nested>]
-<new> = [i.append(<lit>) for i in <nested>]
-<list>.append(<list>)
-setattr(<object>, "v", <mutable>)
-<object> += <lit>
-del <object>.v
-""".strip().splitlines()
-
-CALLS = """
-<new> = <function>(<data>)
-<new> = <function>(<data>)
-<new> = <function>(<mutable>)
-<new> = <function>(<list>)
-<new> = <function>()
-<new> = <function>(<function>, <data>)
-<new> = <function>(<data>, <data>)
-<new> = <function>(*<tuple>)
-<new> = list(<function>(<list>))
-<new> = [<function>(i) for i in <nested>]
-<new> = list(map(<function>, <nested>))
-<new> = <function>
-<new> = [<function>, <data>]
-<new> = <object>.add(<lit>)
-<new> = <object>.add
-<new> = <list>.append
-<new> = <object>.get()
-<new> = <object>(<lit>)
-<new> = partial(<function>, <mutable>)
-<new> = {"k": <function>}
-<new> = <dict>["k"](<data>)
-""".strip().splitlines()
-
-PRINTS = """
-print(<data>)
-print(<mutable>)
-print(<data>, <data>)
-print(f"{<data>}|{len(<list>)}")
-print(<mutable> is <mutable>)
-print(<data> == <data>)
-print(isinstance(<object>, <class>))
-print(<class>.count, <class>.items)
-print(sum(<ints>))
-print("%s" % [<data>])
-print(<int> in <list>)
-print(len(<object>))
-print(<object> + <lit>)
-""".strip().splitlines()
-
-FLOWS = """
-if <int> > <lit>:
-    <body>
-
-if <list>:
-    <body>
-else:
-    <body>
-
-if <int> % 2:
-    <body>
-    <body>
-
-if not <dict>:
-    <body>
-
-for <new> in <nested>:
-    <new>.append(<lit>)
-
-for i in <nested>:
-    i.append(<lit>)
-
-for i in range(<lit>):
-    <body>
-
-for <new> in list(<list>):
-    <body>
-
-for <new> in []:
-    <body>
-
-for i, j in <dict>.items():
-    <new> = j
-
-for i, j in enumerate(<nested>):
-    j.append(i)
-
-for i in (<list>, <list>):
-    i.append(<lit>)
-
-n = <lit>
-while n > 0:
-    n -= 1
-    <body>
-
-try:
-    <body>
-    <new> = 1 // 0
-except ZeroDivisionError:
-    <body>
-
-try:
-    <new> = <dict>["missing"]
-except KeyError as <new>:
-    <body>
-else:
-    <body>
-finally:
-    <body>
-
-try:
-    print(<any>)
-except NameError:
-    print("unbound")
-
-with nullcontext(<mutable>) as <new>:
-    <body>
-
-match <data>:
-    case [<new>, *_]:
-        <body>
-    case {"k": <new>}:
-        <body>
-    case _:
-        <body>
-
-del <any>
-
-if <int> > <lit>:
-    del <any>
-
-exec("<new> = <lit>")
-
-globals()["<new>"] = <mutable>
-
-import math as <new>
-
-from math import floor as <fname>
-""".strip().split("\n\n")
-
-DEFINITIONS = """
-def <fname>(p):
-    return p
-
-def <fname>(p):
-    return <data>
-
-def <fname>(p):
-    p.append(<lit>)
-    return p
-
-def <fname>(p):
-    <list>.append(p)
-    return len(<list>)
-
-def <fname>(p):
-    <list>.append(<lit>)
-
-def <fname>(p, q=<data>):
-    return [p, q]
-
-def <fname>(p, q=<mutable>):
-    q.append(p)
-    return q
-
-def <fname>(p, q=[]):
-    q.append(p)
-    return q
-
-def <fname>(p=None):
-    global <int>
-    <int> += 1
-    return <int>
-
-def <fname>(p=None):
-    global <new>
-    <new> = p
-
-def <fname>(p):
-    <list> = [p]
-    <list>.append(<lit>)
-    return <list>
-
-def <fname>(p):
-    if p:
-        <list>.append(<lit>)
-        return <list>
-    return p
-
-def <fname>(p):
-    return <function>(p)
-
-def <fname>(p):
-    <dict>["n"] = p
-    return <dict>
-
-def <fname>(p=None):
-    return <any>
-
-def <fname>(*args, **kwargs):
-    args[0].append(<lit>)
-    return args
-
-def <fname>(p, q=None):
-    return [p(q), q]
-
-def <fname>(p=0):
-    n = p
-    items = []
-    def inner(x):
-        nonlocal n
-        n += 1
-        items.append(x)
-        return [n, items]
-    return inner
-
-def <fname>(p):
-    def inner(*a):
-        <list>.append("called")
-        return p(*a)
-    return inner
-
-@<function>
-def <fname>(p):
-    return [p, <data>]
-
-def <fname>(p):
-    for i in p:
-        <list>.append(i)
-        yield i
-
-def <fname>(p):
-    p = list(p)
-    p.append(<lit>)
-    return p
-
-def <fname>(p):
-    p[0] = <lit>
-    p += [<lit>]
-    return p
-
-def <fname>(p):
-    q = p
-    q.append(<lit>)
-
-def <fname>(p):
-    <object>.add(p)
-    return <object>
-
-def <fname>(p, n=3):
-    return p if n < 1 else <fname>([p], n - 1)
-
-<fname> = lambda p: [p, <data>]
-
-<fname> = lambda p, q=<mutable>: [p, q]
-
-<fname> = lambda p: <list>.append(p)
-
-class <cname>:
-    count = 0
-    items = []
-    def __init__(self, v):
-        self.v = v
-        <cname>.count += 1
-    def add(self, x):
-        self.v = [self.v, x]
-        return self
-    def __repr__(self):
-        return f"<cname>({self.v})"
-
-class <cname>:
-    count = <int>
-    items = <list>
-    def __init__(self, v):
-        self.v = v
-    def add(self, x):
-        self.items.append(x)
-        return self.v
-    def get(self):
-        return self
-    def __len__(self):
-        self.v = [1]
-        return 1
-    def __repr__(self):
-        return f"<cname>({self.v}, {self.items})"
-
-class <cname>:
-    count = 1
-    items = []
-    def __init__(self, v=None):
-        self.v = [v]
-    def add(self, x):
-        self.v.append(x)
-        <list>.append(x)
-    def get(self):
-        return self.v
-    def __add__(self, other):
-        self.v.append(other)
-        return self
-    def __iadd__(self, other):
-        self.v.append(other)
-        return self
-    def __setitem__(self, key, value):
-        self.v = [key, value]
-    def __call__(self, x):
-        self.v.append(x)
-        return self.v
-    def __repr__(self):
-        return f"<cname><{self.v}>"
-
-class <cname>(<class>):
-    def add(self, x):
-        self.w = x
-        return self
-""".strip().split("\n\n")
 
 WEIGHTS = ((ASSIGNMENTS, 30), (MUTATIONS, 28), (CALLS, 14), (PRINTS, 8), (FLOWS, 10), (DEFINITIONS, 10))
 IMPORTS = "import copy\nfrom contextlib import nullcontext\nfrom functools import partial"
@@ -583,23 +178,24 @@ class Writer:
         return re.sub(r"<(\w+)>", fill, template)
 
     def name(self, slot: str) -> str:
-        """A name for a slot; where no value is of the kind, one that will most likely be rejected."""
+        """A name for a slot. Raises LookupError where no value is of the kind."""
         if slot in ("new", "any"):
             return self.random.choice(NAMES)
         if slot in ("fname", "cname"):
             return self.random.choice(FUNCTIONS if slot == "fname" else CLASSES)
         fitting = [name for name, value in self.values.items() if name[0] != "_" and KINDS[slot](value)]
-        return self.random.choice(fitting or NAMES)
+        return self.random.choice(fitting)
 
     def some(self, count: int, table: Sequence[str] | None = None) -> list[str]:
         """`count` statements that run, from the given table or all of them."""
         found: list[str] = []
-        for _ in range(count * 6):
+        for _ in range(count * 8):
             if len(found) == count:
                 break
-            statement = self.filled(self.random.choice(table)) if table else self.statement()
-            if self.add(statement):
-                found.append(statement)
+            with contextlib.suppress(LookupError):
+                statement = self.filled(self.random.choice(table)) if table else self.statement()
+                if self.add(statement):
+                    found.append(statement)
         return found
 
 
@@ -623,35 +219,57 @@ def program(seed: int) -> Program:
     return tuple(cell for cell in made if cell.statements)
 
 
-def shrunk(program: Program, still: Callable[[Program], bool], tries: int = 150) -> Program:
-    """A smaller program for which `still` holds: cells, then statements, then inner lines are left out while it does."""
-    smaller, left = program, tries
-    progress = True
-    while progress and left > 0:
-        progress = False
-        for candidate in _smaller(smaller):
-            left -= 1
-            if left <= 0:
-                break
-            if still(candidate):
-                smaller, progress = candidate, True
-                break
-    return smaller
+def shrunk(program: Program, still: Callable[[Program], bool], tries: int = 200) -> Program:
+    """A smaller program for which `still` holds: cells, then statements, then lines are left out, many at once."""
+    left = [tries]
+
+    def holds(candidate: Program) -> bool:
+        left[0] -= 1
+        return left[0] >= 0 and bool(candidate) and still(candidate)
+
+    program = _without(program, tuple, holds)
+    return _without_lines(_without_statements(program, holds), holds)
 
 
-def _smaller(program: Program) -> Iterator[Program]:
-    for index in reversed(range(len(program))):
-        yield program[:index] + program[index + 1 :]
+Parts = TypeVar("Parts")
+
+
+def _without(parts: Sequence[Parts], build: Callable[[Sequence[Parts]], Program], holds: Holds) -> Program:
+    """Leave out ever smaller runs of parts while it holds."""
+    kept, length = list(parts), max(1, len(parts) // 2)
+    while True:
+        start = len(kept) - length
+        while start > -length:
+            fewer = kept[: max(start, 0)] + kept[start + length :]
+            if len(fewer) < len(kept) and holds(build(fewer)):
+                kept = fewer
+            start -= length
+        if length == 1:
+            return build(kept)
+        length //= 2
+
+
+def _without_statements(program: Program, holds: Holds) -> Program:
+    flat = [(index, cell.tags, text) for index, cell in enumerate(program) for text in cell.statements]
+
+    def build(kept: Sequence[tuple[int, str, str]]) -> Program:
+        rows = itertools.groupby(kept, key=lambda row: row[:2])
+        return tuple(Cell(tags, tuple(text for _, _, text in row)) for (_, tags), row in rows)
+
+    return _without(flat, build, holds)
+
+
+def _without_lines(program: Program, holds: Holds) -> Program:
     for index, cell in enumerate(program):
-        for at in reversed(range(len(cell.statements))):
-            fewer = cell.statements[:at] + cell.statements[at + 1 :]
-            if fewer:
-                yield program[:index] + (replace(cell, statements=fewer),) + program[index + 1 :]
-    for index, cell in enumerate(program):
-        for at, statement in enumerate(cell.statements):
-            for lines in _fewer_lines(statement):
-                changed = (*cell.statements[:at], lines, *cell.statements[at + 1 :])
-                yield program[:index] + (replace(cell, statements=changed),) + program[index + 1 :]
+        for at in range(len(cell.statements)):
+            statements = program[index].statements
+            for lines in _fewer_lines(statements[at]):
+                changed = replace(cell, statements=(*statements[:at], lines, *statements[at + 1 :]))
+                candidate = (*program[:index], changed, *program[index + 1 :])
+                if holds(candidate):
+                    program = candidate
+                    break
+    return program
 
 
 def _fewer_lines(statement: str) -> Iterator[str]:

@@ -251,6 +251,18 @@ PLAIN = "def g(x): return x\nk = 3\ndef f(x):\n    return x * k + g(x)"
         ("k = 1\ndef f(): return k", "def f(): return k", "equal"),
         (PLAIN, NESTED, "equal"),
         (PLAIN, NESTED.replace("make(3)", "make(4)"), "different"),
+        (
+            "k = 3\ndef f(xs):\n    return sorted(xs, key=lambda x: -x * k)",
+            "def m(k):\n    def f(xs):\n        return sorted(xs, key=lambda x: -x * k)\n    return f\nf = m(3)",
+            "equal",
+        ),
+        (
+            "k = 3\ndef f(xs):\n    j = 1\n    return [lambda x: x * k * j]",
+            "def m(k):\n    def f(xs):\n        j = 1\n        return [lambda x: x + k * j]\n    return f\nf = m(3)",
+            "different",
+        ),
+        ("def f(a, b=(1, 2)):\n    return lambda: (a, b)", "def f(a, b=(1, 2)):\n    return lambda: (a, b)", "equal"),
+        ("def f(a, b):\n    return lambda: (a, b)", "def f(a, b):\n    return lambda: (b, a)", "different"),
         ("def f(xs): return [x for x in xs if x]", "def f(xs): return [x for x in xs if x]", "equal"),
         ("def f(xs): return [x for x in xs if x]", "def f(xs): return [x for x in xs if not x]", "different"),
         ("f = lambda x: x", "f = lambda x: -x", "different"),

@@ -1,4 +1,4 @@
-"""The proof is itself tested: faults in generated code that change results are caught. benchmarks/faults.py tries more."""
+"""The proof is itself tested: faults that change results are caught. benchmarks/faults.py tries more of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from benchmarks import faults
 from nb2pipe.verify.check import steady_hashes
 
@@ -39,8 +40,8 @@ def test_faults_are_caught(name: str, tmp_path: Path) -> None:
     [path] = (path for path in faults.written_cases(tmp_path, name) if path.stem == name)
     with steady_hashes():
         done = faults.trials(path, tmp_path / "yard", 1)
-    assert [trial for trial in done if trial.missed] == []
-    assert sum(bool(trial.showed) for trial in done) >= 3
+    assert [trial for trial in done if trial.missed or trial.verdict == "false alarm"] == []
+    assert sum(bool(trial.showed) for trial in done) >= 2
 
 
 @pytest.mark.parametrize(

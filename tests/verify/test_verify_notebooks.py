@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -200,7 +202,7 @@ def test_what_the_notebook_does_not_reproduce(repeat: int, verdict: str, tmp_pat
         [("step:a", "import asyncio\nawait asyncio.sleep(0)\nx = 1"), ("step:b", "print(x)")],
         [
             ("step:a", "x = [1]"),
-            ("skip", "x.clear"),
+            ("skip", "print(1)"),
             ("step:b", "x.append(2)"),
             ("step:a", "y = 1"),
             ("step:c", "print(x, y)"),
@@ -238,13 +240,13 @@ def test_files_between_steps_are_compared(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import shutil
 
     folder = tmp_path_factory.mktemp("samples")
     for source in doors.SAMPLES.iterdir():
         shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("golden", ".nb2pipe"))
-    yield folder
+    return folder
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in doors.SAMPLES.iterdir() if p.is_dir()))
@@ -261,3 +263,49 @@ def test_command_says_what_differs(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "first difference: x of step a at cell 0 line 2" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("different in ")
+
+
+def test_the_outcome_becomes_a_test_of_the_project(tmp_path: Path) -> None:
+    path = written(tmp_path, LINEAR)
+    conversion = Conversion(path)
+    project = conversion.convert().project
+    done = doors.nb2pipe("verify", path.name, "--write-test", "-q", cwd=path.parent)
+    assert done.returncode == 0, done.stderr
+    assert own_tests(project).returncode == 0
+    step = project / "book" / "steps" / "grow.py"
+    step.write_text(step.read_text().replace("xs.append(i * scale)", "xs.append(i)"))
+    failed = own_tests(project)
+    assert failed.returncode == 1
+    assert "test_step_gives_what_the_notebook_gave[grow]" in failed.stdout
+
+
+def own_tests(project: Path) -> subprocess.CompletedProcess[str]:
+    """The outcome of the project's own tests."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    return subprocess.run(command, cwd=project, env=doors.environment(), capture_output=True, text=True, timeout=120)
+
+
+def test_a_test_needs_a_project(tmp_path: Path) -> None:
+    path = written(tmp_path, LINEAR)
+    done = doors.nb2pipe("verify", path.name, "--write-test", cwd=path.parent)
+    assert (done.returncode, "not-a-project" in done.stderr) == (1, True)
+    assert doors.nb2pipe("verify", path.name, "--write-test", "-p", "k=1", cwd=path.parent).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("display", "verdict"),
+    [
+        ("display([1])", "equal"),
+        ("display([1], 'x')", "close"),
+        ("import matplotlib.pyplot as p; p.plot([1]); p.show()", "equal"),
+    ],
+)
+def test_displayed_values(display: str, verdict: str, tmp_path: Path) -> None:
+    found = verified(tmp_path, [("step:a", f"x = sum([1])\n{display}\nprint('a')"), ("step:b", "print(x)")])
+    assert rows(found) == {"a.x": "equal", "a.stdout": verdict, "b.stdout": "equal"}
+
+
+def test_a_missing_display_is_a_difference(tmp_path: Path) -> None:
+    cells = [("step:a", "x = sum([1])\ndisplay(x)"), ("step:b", "print(x)")]
+    found = verified(tmp_path, cells, ("book/steps/a.py", "    display(x)", "    pass"))
+    assert rows(found)["a.stdout"] == "different"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nb2pipe.verify.compare.numbers import tolerance
-from nb2pipe.verify.compare.outcome import EQUAL, Outcome, close, different, said, worst
-
-if TYPE_CHECKING:
-    from nb2pipe.verify.compare.engine import Comparison
+from nb2pipe.verify.compare.outcome import EQUAL, Outcome, Within, close, different, said, worst
 
 
-def compare_arrays(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_arrays(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Two arrays; the mask of masked ones counts."""
     import numpy as np
 
@@ -51,7 +48,7 @@ def compare_values(a: Any, b: Any, path: str) -> Outcome:
     return Outcome("different", f"{found.detail} ({int(np.count_nonzero(wrong))} of {np.size(a)} values differ)")
 
 
-def compare_array_scalars(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_array_scalars(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """NumPy's scalars, as arrays of one value."""
     import numpy as np
 

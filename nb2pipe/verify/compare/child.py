@@ -2,7 +2,8 @@
 
 It reads requests as JSON lines from standard input and answers each with a line on standard output. The first request
 is `{"paths", "package", "modules"}`; each following one `{"names", "notebook": PICKLE, "pipeline": ARTIFACT or PICKLE}`
-or `{"file": NAME, "notebook": PATH, "pipeline": PATH}` is answered with `{NAME: {"type", "verdict", "detail"}}`.
+or `{"file": NAME, "notebook": PATH, "pipeline": PATH}` is answered with `{NAME: {"type", "verdict", "detail"}}`,
+`{"describe": NAMES, "pipeline": ARTIFACT}` with what a test keeps of the values.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from typing import Any
 from nb2pipe.verify.compare.engine import Comparison, heads, type_text
 from nb2pipe.verify.compare.files import compare_files
 from nb2pipe.verify.compare.outcome import Outcome
+from nb2pipe.verify.expectation import describe
 
 Json = dict[str, Any]
 MISSING = object()
+READERS = {"pandas": ("pyarrow.parquet",), "sklearn": ("joblib", "pandas", "pyarrow.parquet")}
+"""What reading the values of a library imports besides."""
 
 
 def main() -> None:
@@ -34,10 +38,10 @@ def main() -> None:
     sys.setrecursionlimit(5000)
     first = json.loads(sys.stdin.readline() or "{}")
     sys.path[:0] = first["paths"]
-    with contextlib.suppress(Exception):
-        for module in first["modules"]:
+    for module in first["modules"]:
+        for name in (module, *READERS.get(module.partition(".")[0], ())):
             with contextlib.suppress(Exception):
-                importlib.import_module(module)
+                importlib.import_module(name)
     server = Server(first["package"])
     for line in sys.stdin:
         answers.write(json.dumps(server.answer(json.loads(line))) + "\n")
@@ -53,9 +57,17 @@ class Server:
 
     def answer(self, request: Json) -> dict[str, Json]:
         """The verdict on every name of a boundary, or on a file."""
+        if "describe" in request:
+            return self._described(request)
         if "file" in request:
             return {request["file"]: self._file(request)}
-        mine = _unpickled(Path(request["notebook"]))
+        try:
+            mine = _unpickled(Path(request["notebook"]))
+        except Exception as error:
+            why = f"the notebook's value cannot be read back: {error}"
+            return {
+                name: {"type": "", "verdict": "not proved", "detail": f"{name}: {why}"} for name in request["names"]
+            }
         try:
             other = self._loaded(Path(request["pipeline"]))
         except Exception as error:
@@ -64,6 +76,10 @@ class Server:
         self.seen = [*self.seen, *heads(mine.values())][-40:]
         compare = Comparison(self.package, self.seen)
         return {name: _row(name, mine, other, compare) for name in request["names"]}
+
+    def _described(self, request: Json) -> Json:
+        values = self._loaded(Path(request["pipeline"]))
+        return {name: describe(values[name]) for name in request["describe"] if name in values}
 
     def _file(self, request: Json) -> Json:
         name, paths = request["file"], (Path(request["notebook"]), Path(request["pipeline"]))

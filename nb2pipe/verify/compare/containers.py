@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nb2pipe.verify.compare.outcome import EQUAL, Outcome, different, said, short, worst
-
-if TYPE_CHECKING:
-    from nb2pipe.verify.compare.engine import Comparison
+from nb2pipe.verify.compare.outcome import EQUAL, Outcome, Within, different, said, short, worst
 
 
-def compare_sequences(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_sequences(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Lists, tuples and deques."""
     if len(a) != len(b):
         return different(path, said(f"{len(a)} items ({short(a)})"), said(f"{len(b)} ({short(b)})"))
@@ -20,7 +17,7 @@ def compare_sequences(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
     return worst(within(x, y, f"{path}[{index}]") for index, (x, y) in pairs)
 
 
-def compare_mappings(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_mappings(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Dicts of every kind: the same keys in the same order, the same values."""
     if len(a) != len(b):
         only = [short(key) for key in a if key not in b], [short(key) for key in b if key not in a]
@@ -32,7 +29,7 @@ def compare_mappings(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
     return worst(_entries(a, b, path, within))
 
 
-def _entries(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
+def _entries(a: Any, b: Any, path: str, within: Within) -> Iterator[Outcome]:
     for (key, value), (other_key, other) in zip(dict.items(a), dict.items(b), strict=True):
         keys = within(key, other_key, f"{path} key {short(key)}")
         yield keys
@@ -40,7 +37,7 @@ def _entries(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]
     yield within(getattr(a, "default_factory", None), getattr(b, "default_factory", None), f"{path}.default_factory")
 
 
-def compare_sets(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_sets(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Sets: the same elements; those that are equal only by their content are paired by their text."""
     if a == b:
         return EQUAL

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nb2pipe.verify.compare.outcome import Outcome
-
-if TYPE_CHECKING:
-    from nb2pipe.verify.compare.engine import Comparison
+from nb2pipe.verify.compare.outcome import Outcome, Within
 
 
-def compare_matplotlib(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_matplotlib(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Figures of Matplotlib: the axes' texts, limits, lines, points, bars and pictures, then the pixels."""
     data = within([_axes(axes) for axes in a.axes], [_axes(axes) for axes in b.axes], f"{path}.axes")
     return data if data.verdict == "different" else within(_pixels(a), _pixels(b), f"{path} as drawn")
@@ -40,11 +37,11 @@ def _pixels(figure: Any) -> Any:
     return np.asarray(canvas.buffer_rgba()).copy()
 
 
-def compare_axes(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_axes(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Axes of Matplotlib: with the figure that they are in."""
     return compare_matplotlib(a.figure, b.figure, f"{path}.figure", within)
 
 
-def compare_plotly(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_plotly(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Figures of Plotly: the whole description."""
     return within(a.to_plotly_json(), b.to_plotly_json(), path)

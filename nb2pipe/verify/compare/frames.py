@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nb2pipe.verify.compare.arrays import compare_arrays, compare_values
-from nb2pipe.verify.compare.outcome import EQUAL, Outcome, different, said, short, worst
-
-if TYPE_CHECKING:
-    from nb2pipe.verify.compare.engine import Comparison
+from nb2pipe.verify.compare.outcome import EQUAL, Outcome, Within, different, said, short, worst
 
 
-def compare_frames(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_frames(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Two DataFrames; columns are matched by position, since names may repeat."""
     return worst(_frame(a, b, path, within))
 
 
-def _frame(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
+def _frame(a: Any, b: Any, path: str, within: Within) -> Iterator[Outcome]:
     if a.shape != b.shape:
         gone = [c for c in a.columns if c not in b.columns], [c for c in b.columns if c not in a.columns]
         texts = [
@@ -32,12 +29,12 @@ def _frame(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
     yield within(dict(a.attrs), dict(b.attrs), f"{path}.attrs")
 
 
-def compare_series(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_series(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Two Series: name, index, dtype, values."""
     return worst(_series(a, b, path, within))
 
 
-def _series(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
+def _series(a: Any, b: Any, path: str, within: Within) -> Iterator[Outcome]:
     yield within(a.name, b.name, f"{path}.name")
     if len(a) != len(b):
         yield different(path, said(f"{len(a)} values"), said(f"{len(b)}"))
@@ -45,12 +42,12 @@ def _series(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
     yield _column(a, b, path, within)
 
 
-def compare_indexes(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_indexes(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Two indexes: class, names, frequency, dtype, labels in their order."""
     return worst(_index(a, b, path, within))
 
 
-def _index(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
+def _index(a: Any, b: Any, path: str, within: Within) -> Iterator[Outcome]:
     if type(a) is not type(b):
         yield different(path, said(type(a).__name__), said(type(b).__name__))
     yield within(list(a.names), list(b.names), f"{path}.names")
@@ -66,7 +63,7 @@ def _index(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
     yield _column(a, b, path, within)
 
 
-def _column(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def _column(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """The values of two series or indexes of the same length."""
     if a.dtype != b.dtype or str(a.dtype) != str(b.dtype):
         return different(path, said(f"dtype {a.dtype}"), said(f"dtype {b.dtype}"))
@@ -80,7 +77,7 @@ def _column(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
     return _values(a, b, path, within)
 
 
-def _values(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def _values(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Values that are not all equal: the first pair that is neither equal nor close."""
     import numpy as np
 
@@ -96,5 +93,5 @@ def _values(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
     return worst(_pair(x, y, f"{path}[{position}]", within) for position, (x, y) in enumerate(pairs))
 
 
-def _pair(x: Any, y: Any, path: str, within: Comparison) -> Outcome:
+def _pair(x: Any, y: Any, path: str, within: Within) -> Outcome:
     return EQUAL if x is y else within(x, y, path)

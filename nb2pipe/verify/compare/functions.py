@@ -6,17 +6,12 @@ import builtins
 import dis
 from collections.abc import Iterator, Mapping
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nb2pipe.verify.compare.outcome import EQUAL, Outcome, different, said, worst
-
-if TYPE_CHECKING:
-    from nb2pipe.verify.compare.engine import Comparison
+from nb2pipe.verify.compare.outcome import EQUAL, Outcome, Within, different, said, worst
 
 # A function of a cell reads globals where the same function inside a step's function reads a closure.
-_SILENT = frozenset(
-    ["CACHE", "COPY_FREE_VARS", "EXTENDED_ARG", "MAKE_CELL", "NOP", "PRECALL", "PUSH_NULL", "RESUME", "LOAD_CLOSURE"]
-)
+_SILENT = frozenset(["CACHE", "COPY_FREE_VARS", "EXTENDED_ARG", "MAKE_CELL", "NOP", "PRECALL", "PUSH_NULL", "RESUME"])
 _OUTER = {
     "LOAD_GLOBAL": "LOAD",
     "LOAD_DEREF": "LOAD",
@@ -38,14 +33,14 @@ _CLASS_OWN = frozenset(
 )
 
 
-def compare_functions(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_functions(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Two functions: what they do, their defaults, and the outer values that both have bound."""
     if a.__module__ == b.__module__ and a.__qualname__ == b.__qualname__ and within.is_library(a):
         return EQUAL
     return worst(_function(a, b, path, within))
 
 
-def _function(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
+def _function(a: Any, b: Any, path: str, within: Within) -> Iterator[Outcome]:
     yield compare_code(a.__code__, b.__code__, path, within)
     yield within(a.__defaults__, b.__defaults__, f"{path} defaults")
     yield within(a.__kwdefaults__, b.__kwdefaults__, f"{path} keyword defaults")
@@ -60,7 +55,7 @@ def _attributes(function: Any) -> dict[str, Any]:
     return dict(vars(function))
 
 
-def compare_code(a: CodeType, b: CodeType, path: str, within: Comparison) -> Outcome:
+def compare_code(a: CodeType, b: CodeType, path: str, within: Within) -> Outcome:
     """Two code objects, line numbers and file names aside."""
     for what in ("co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_varnames"):
         mine, other = getattr(a, what), getattr(b, what)
@@ -81,7 +76,7 @@ def compare_code(a: CodeType, b: CodeType, path: str, within: Comparison) -> Out
     return EQUAL
 
 
-def _operand(value: Any, other: Any, path: str, within: Comparison) -> Outcome:
+def _operand(value: Any, other: Any, path: str, within: Within) -> Outcome:
     if isinstance(value, CodeType) and isinstance(other, CodeType):
         return compare_code(value, other, f"{path}.{value.co_name}", within)
     return within(value, other, f"{path} code")
@@ -93,16 +88,28 @@ def _shown(value: Any) -> str:
 
 def _instructions(code: CodeType) -> list[tuple[str, Any]]:
     """The instructions with names for outer variables and relative places for jumps."""
-    found = [i for i in dis.get_instructions(code) if i.opname not in _SILENT]
-    place = {}
-    kept = iter(enumerate(found))
-    position, current = next(kept, (0, None))
+    found: list[dis.Instruction] = []
+    place: dict[int, int] = {}
+    closure = False
     for instruction in dis.get_instructions(code):
-        place[instruction.offset] = position
-        if current is not None and instruction.offset == current.offset:
-            position, current = next(kept, (len(found), None))
+        place[instruction.offset] = len(found)
+        closure, builds = _loads_closure(instruction, code), closure and instruction.opname == "BUILD_TUPLE"
+        if instruction.opname not in _SILENT and not closure and not builds and not _sets_closure(instruction):
+            found.append(instruction)
     jumps = {*dis.hasjrel, *dis.hasjabs}
     return [_one(i, place, jumps) for i in found]
+
+
+def _loads_closure(instruction: dis.Instruction, code: CodeType) -> bool:
+    """Whether a variable itself, not its value, is loaded: to be given to a nested function."""
+    names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+    shared = {*code.co_cellvars, *code.co_freevars}
+    fast = instruction.opname.startswith("LOAD_FAST") and all(name in shared for name in names)
+    return fast or instruction.opname == "LOAD_CLOSURE"
+
+
+def _sets_closure(instruction: dis.Instruction) -> bool:
+    return instruction.opname == "SET_FUNCTION_ATTRIBUTE" and instruction.arg == 8
 
 
 def _one(instruction: Any, place: Mapping[int, int], jumps: set[int]) -> tuple[str, Any]:
@@ -111,9 +118,8 @@ def _one(instruction: Any, place: Mapping[int, int], jumps: set[int]) -> tuple[s
         return name, place.get(value)
     if name in ("LOAD_CONST", "RETURN_CONST") and isinstance(value, str) and ".<locals>." in value:
         value = value.rpartition(".<locals>.")[2]
-    if name in ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE", "BUILD_TUPLE"):
-        # A closure is one more part of a nested function.
-        value = None
+    if name == "MAKE_FUNCTION":
+        return name, (instruction.arg or 0) & ~8
     return _OUTER.get(name, name), value
 
 
@@ -136,12 +142,12 @@ def _names(code: CodeType) -> set[str]:
     return {name for name in loads if not hasattr(builtins, name)}.union(*map(_names, nested))
 
 
-def compare_methods(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_methods(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Bound methods: the object and the function."""
     return worst(within(getattr(a, part), getattr(b, part), f"{path}.{part}") for part in ("__func__", "__self__"))
 
 
-def compare_classes(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_classes(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Two classes: the same one of a library, or the same bases and members of the notebook's own."""
     if a is b:
         return EQUAL
@@ -150,7 +156,7 @@ def compare_classes(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
     return worst(_class(a, b, path, within))
 
 
-def _class(a: Any, b: Any, path: str, within: Comparison) -> Iterator[Outcome]:
+def _class(a: Any, b: Any, path: str, within: Within) -> Iterator[Outcome]:
     yield within(list(a.__bases__), list(b.__bases__), f"{path} bases")
     mine, other = ({k: v for k, v in vars(c).items() if k not in _CLASS_OWN} for c in (a, b))
     gone = sorted(mine.keys() ^ other.keys())
@@ -172,6 +178,6 @@ def _plain(value: Any) -> Any:
     return (value.fget, value.fset, value.fdel) if isinstance(value, property) else value
 
 
-def compare_modules(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_modules(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Modules, by name."""
     return EQUAL if a.__name__ == b.__name__ else different(path, a.__name__, b.__name__)

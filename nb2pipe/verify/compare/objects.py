@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copyreg
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nb2pipe.verify.compare.outcome import EQUAL, Outcome, different, not_proved, said, worst
-
-if TYPE_CHECKING:
-    from nb2pipe.verify.compare.engine import Comparison
+from nb2pipe.verify.compare.outcome import EQUAL, Outcome, Within, different, not_proved, said, worst
 
 _ROW = ("constructor", "arguments", "state", "items", "entries")
 
 
-def compare_objects(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_objects(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Two objects of the same class."""
     try:
         rows = _reduced(a), _reduced(b)
@@ -26,14 +23,14 @@ def compare_objects(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
     return worst(parts)
 
 
-def _part(what: str, x: Any, y: Any, path: str, within: Comparison) -> Outcome:
+def _part(what: str, x: Any, y: Any, path: str, within: Within) -> Outcome:
     here = path if what == "state" else f"{path} {what}"
     if what == "state" and isinstance(x, dict) and isinstance(y, dict):
         return compare_attributes(x, y, path, within)
     return within(x, y, here)
 
 
-def compare_attributes(x: dict[str, Any], y: dict[str, Any], path: str, within: Comparison) -> Outcome:
+def compare_attributes(x: dict[str, Any], y: dict[str, Any], path: str, within: Within) -> Outcome:
     """Two sets of attributes, in whatever order they were set."""
     if x.keys() != y.keys():
         only = [", ".join(map(str, sorted(map(str, p.keys() - q.keys())))) for p, q in ((x, y), (y, x))]
@@ -57,7 +54,7 @@ def _reduced(value: Any) -> Any:
     )
 
 
-def _unpicklable(a: Any, b: Any, path: str, within: Comparison, error: Exception) -> Outcome:
+def _unpicklable(a: Any, b: Any, path: str, within: Within, error: Exception) -> Outcome:
     try:
         if a == b:
             return EQUAL

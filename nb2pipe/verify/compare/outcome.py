@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 Verdict = Literal["equal", "close", "not proved", "different"]
 RANK: dict[Verdict, int] = {"equal": 0, "close": 1, "not proved": 2, "different": 3}
@@ -19,6 +19,22 @@ class Outcome:
 
 
 EQUAL = Outcome("equal")
+
+
+class Within(Protocol):
+    """The comparison that a kind of value is compared in: it compares the parts."""
+
+    def __call__(self, a: Any, b: Any, path: str) -> Outcome:
+        """The outcome for the parts at `path`: the notebook's, the pipeline's."""
+        ...
+
+    def is_library(self, thing: Any) -> bool:
+        """Whether a class or function comes from a library."""
+        ...
+
+    def data_for(self, model: Any) -> list[Any]:
+        """Data that the model may predict from."""
+        ...
 
 
 def close(detail: str) -> Outcome:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nb2pipe.verify.compare.outcome import Outcome
-
-if TYPE_CHECKING:
-    from nb2pipe.verify.compare.engine import Comparison
+from nb2pipe.verify.compare.outcome import Outcome, Within
 
 
-def compare_generators(a: Any, b: Any, path: str, within: Comparison) -> Outcome:
+def compare_generators(a: Any, b: Any, path: str, within: Within) -> Outcome:
     """Generators of `random` and of NumPy: a different state means another seed or another number of draws."""
     found = within(_state(a), _state(b), f"{path}'s state")
     if found.verdict != "different":

@@ -178,6 +178,8 @@ def _run(
     values = _parameters(step, spec, parameters)
     paths = {key: os.path.abspath(path) for key, path in outputs.items()}
     arguments = _inputs(step, spec, inputs)
+    files_in = {filled(path, values): source for path, source in files_in.items()}
+    files_out = {filled(path, values): target for path, target in files_out.items()}
     with _working_folder(step, workdir, files_in, files_out), _main_module():
         namespace = _execute(step, spec, {**arguments, **values})
         metrics = _metrics(namespace.get(spec["metrics"]))
@@ -186,6 +188,11 @@ def _run(
         for key, path in paths.items():
             _save(step, spec, key, path, namespace)
     return metrics
+
+
+def filled(path: str, values: Mapping[str, Any]) -> str:
+    """A file's path with the parameters of the run in it."""
+    return path.format(**values) if "{" in path or "}" in path else path
 
 
 def _parameters(step: str, spec: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -314,7 +321,10 @@ def _working_folder(
         here = Path(folder).resolve().joinpath(*["work"] * depth)
         here.mkdir(parents=True, exist_ok=True)
         for name, source in sources.items():
-            _copy(Path(source), here / name)
+            if "://" not in name and not os.path.isabs(name):
+                _copy(Path(source), here / name)
+        for name in targets:
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("MPLBACKEND", "Agg")
         sys.path.insert(0, str(ROOT))
         try:

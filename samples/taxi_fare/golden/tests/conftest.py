@@ -11,6 +11,9 @@ import pytest
 from taxi_fare import task
 
 DATA = Path(os.environ.get("SAMPLE_DATA", Path(__file__).parent / "data"))
+DEFAULTS = {
+    name: default for step in task.STEPS.values() for name, (_, default, _) in step["parameters"].items()
+}
 
 
 @dataclass(frozen=True)
@@ -25,28 +28,28 @@ class Step:
 
 
 STEPS = {
-    "load": Step(outputs=('df',), files_in={"taxi_fares.csv": None}),
-    "clean": Step(inputs={"df": ('load', 'df')}, outputs=('df',)),
+    "load": Step(outputs=("df",), files_in={"taxi_fares.csv": None}),
+    "clean": Step(inputs={"df": ("load", "df")}, outputs=("df",)),
     "features": Step(
-        inputs={"df": ('clean', 'df')},
-        outputs=('X_train', 'X_test', 'y_train', 'y_test'),
+        inputs={"df": ("clean", "df")},
+        outputs=("X_train", "X_test", "y_train", "y_test"),
     ),
     "train": Step(
         inputs={
-            "X_train": ('features', 'X_train'),
-            "y_train": ('features', 'y_train'),
+            "X_train": ("features", "X_train"),
+            "y_train": ("features", "y_train"),
         },
-        outputs=('model',),
+        outputs=("model",),
     ),
     "evaluate": Step(
         inputs={
-            "model": ('train', 'model'),
-            "X_test": ('features', 'X_test'),
-            "y_train": ('features', 'y_train'),
-            "X_train": ('features', 'X_train'),
-            "y_test": ('features', 'y_test'),
+            "model": ("train", "model"),
+            "X_test": ("features", "X_test"),
+            "y_train": ("features", "y_train"),
+            "X_train": ("features", "X_train"),
+            "y_test": ("features", "y_test"),
         },
-        outputs=('metrics',),
+        outputs=("metrics",),
     ),
 }
 
@@ -100,9 +103,10 @@ class Runs:
     def _found(self, path: str, source: str | None) -> Path:
         if source is not None:
             return self.file(source, path)
-        if not (DATA / path).exists():
-            pytest.skip(f"no data file {path} in {DATA}: set SAMPLE_DATA to the folder that has it")
-        return DATA / path
+        data = DATA / task.filled(path, DEFAULTS)
+        if not data.exists():
+            pytest.skip(f"no data file {data}: set SAMPLE_DATA to the folder that has it")
+        return data
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,9 @@ import pytest
 from untidy import task
 
 DATA = Path(os.environ.get("SAMPLE_DATA", Path(__file__).parent / "data"))
+DEFAULTS = {
+    name: default for step in task.STEPS.values() for name, (_, default, _) in step["parameters"].items()
+}
 
 
 @dataclass(frozen=True)
@@ -25,24 +28,24 @@ class Step:
 
 
 STEPS = {
-    "load": Step(outputs=('df_and_raw', 'log'), files_in={"sales.csv": None}),
+    "load": Step(outputs=("df_and_raw", "log"), files_in={"sales.csv": None}),
     "clean": Step(
-        inputs={"df_and_raw": ('load', 'df_and_raw'), "log": ('load', 'log')},
-        outputs=('df_and_raw', 'log'),
-        after=('load',),
+        inputs={"df_and_raw": ("load", "df_and_raw"), "log": ("load", "log")},
+        outputs=("df_and_raw", "log"),
+        after=("load",),
     ),
     "rank": Step(
-        inputs={"df_and_raw": ('clean', 'df_and_raw'), "log": ('clean', 'log')},
-        outputs=('log', 'scores'),
+        inputs={"df_and_raw": ("clean", "df_and_raw"), "log": ("clean", "log")},
+        outputs=("log", "scores"),
     ),
     "report": Step(
         inputs={
-            "scores": ('rank', 'scores'),
-            "log": ('rank', 'log'),
-            "df_and_raw": ('clean', 'df_and_raw'),
+            "scores": ("rank", "scores"),
+            "log": ("rank", "log"),
+            "df_and_raw": ("clean", "df_and_raw"),
         },
-        outputs=('metrics',),
-        after=('clean',),
+        outputs=("metrics",),
+        after=("clean",),
     ),
 }
 
@@ -96,9 +99,10 @@ class Runs:
     def _found(self, path: str, source: str | None) -> Path:
         if source is not None:
             return self.file(source, path)
-        if not (DATA / path).exists():
-            pytest.skip(f"no data file {path} in {DATA}: set SAMPLE_DATA to the folder that has it")
-        return DATA / path
+        data = DATA / task.filled(path, DEFAULTS)
+        if not data.exists():
+            pytest.skip(f"no data file {data}: set SAMPLE_DATA to the folder that has it")
+        return data
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,9 @@ import pytest
 from wine_branches import task
 
 DATA = Path(os.environ.get("SAMPLE_DATA", Path(__file__).parent / "data"))
+DEFAULTS = {
+    name: default for step in task.STEPS.values() for name, (_, default, _) in step["parameters"].items()
+}
 
 
 @dataclass(frozen=True)
@@ -25,36 +28,36 @@ class Step:
 
 
 STEPS = {
-    "prepare": Step(outputs=('names', 'X_train', 'X_test', 'y_train', 'y_test')),
+    "prepare": Step(outputs=("names", "X_train", "X_test", "y_train", "y_test")),
     "forest": Step(
         inputs={
-            "X_train": ('prepare', 'X_train'),
-            "y_train": ('prepare', 'y_train'),
-            "X_test": ('prepare', 'X_test'),
-            "y_test": ('prepare', 'y_test'),
+            "X_train": ("prepare", "X_train"),
+            "y_train": ("prepare", "y_train"),
+            "X_test": ("prepare", "X_test"),
+            "y_test": ("prepare", "y_test"),
         },
-        outputs=('forest', 'forest_guess'),
+        outputs=("forest", "forest_guess"),
     ),
     "linear": Step(
         inputs={
-            "X_train": ('prepare', 'X_train'),
-            "y_train": ('prepare', 'y_train'),
-            "X_test": ('prepare', 'X_test'),
-            "y_test": ('prepare', 'y_test'),
+            "X_train": ("prepare", "X_train"),
+            "y_train": ("prepare", "y_train"),
+            "X_test": ("prepare", "X_test"),
+            "y_test": ("prepare", "y_test"),
         },
-        outputs=('linear', 'linear_guess'),
+        outputs=("linear", "linear_guess"),
     ),
     "compare": Step(
         inputs={
-            "forest": ('forest', 'forest'),
-            "linear": ('linear', 'linear'),
-            "y_test": ('prepare', 'y_test'),
-            "X_test": ('prepare', 'X_test'),
-            "forest_guess": ('forest', 'forest_guess'),
-            "linear_guess": ('linear', 'linear_guess'),
-            "names": ('prepare', 'names'),
+            "forest": ("forest", "forest"),
+            "linear": ("linear", "linear"),
+            "y_test": ("prepare", "y_test"),
+            "X_test": ("prepare", "X_test"),
+            "forest_guess": ("forest", "forest_guess"),
+            "linear_guess": ("linear", "linear_guess"),
+            "names": ("prepare", "names"),
         },
-        outputs=('metrics',),
+        outputs=("metrics",),
     ),
 }
 
@@ -108,9 +111,10 @@ class Runs:
     def _found(self, path: str, source: str | None) -> Path:
         if source is not None:
             return self.file(source, path)
-        if not (DATA / path).exists():
-            pytest.skip(f"no data file {path} in {DATA}: set SAMPLE_DATA to the folder that has it")
-        return DATA / path
+        data = DATA / task.filled(path, DEFAULTS)
+        if not data.exists():
+            pytest.skip(f"no data file {data}: set SAMPLE_DATA to the folder that has it")
+        return data
 
 
 @pytest.fixture(scope="session")

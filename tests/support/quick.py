@@ -2,7 +2,7 @@
 
     outcome = quick.compare([("step:a", "x = 1"), ("step:b", "print(x)")], folder)
 
-A notebook is a list of (tags, source), tags parted by blanks. What each step prints and whether it succeeds is compared;
+A notebook is a list of (tags, source), tags parted by blanks. Compared is what each step prints, and that it succeeds;
 the steps take their values through the same artifacts as in the real runners.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -28,6 +29,7 @@ Cells = Sequence[tuple[str, str]]
 Kind = Literal["equal", "refused", "different", "failed", "crashed", "invalid"]
 SECONDS = 20
 MEMORY = 4 << 30
+ADDRESS = re.compile(r"at 0x[0-9a-f]+")
 PACKAGE = "program"
 
 
@@ -176,7 +178,7 @@ def _forked(action: Callable[[], None], folder: Path) -> _Ran:
         texts = []
         for stream in (out, err):
             stream.seek(0)
-            texts.append(stream.read().decode())
+            texts.append(ADDRESS.sub("at 0x", stream.read().decode()))
     return _Ran(status, texts[0], texts[1])
 
 
