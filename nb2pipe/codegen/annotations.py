@@ -18,18 +18,22 @@ class Annotations:
     `imported` maps qualified names to the file's own names; `ready` are names bound before the annotations are
     evaluated, `late` names bound after. A type whose module the file does not import is imported for type checkers only
     and the annotation is quoted, so that no run pays for it, unless annotations are `postponed` in this file anyway.
+    `shadowed` are names that mean something else in the file, so that no annotation may use them.
     """
 
     imported: Mapping[str, str]
     ready: Collection[str] = ()
     late: Collection[str] = ()
     postponed: bool = False
+    shadowed: Collection[str] = ()
     uses_any: bool = False
     checked: dict[str, str] = field(default_factory=dict)
 
     def write(self, annotation: str) -> str:
         """The annotation as source; `Any` for "" and for what this file cannot name."""
         quoted = False
+        if any(match[0] in self.shadowed for match in DOTTED.finditer(annotation)):
+            return self._any()  # the file gives the builtin of this name another meaning
 
         def replace(match: re.Match[str]) -> str:
             nonlocal quoted

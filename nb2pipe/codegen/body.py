@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +84,10 @@ def _step_file(step: Step, context: Context, function: str) -> Source:
     own = bound_names(s.text for s in taken)
     defined = {name for fragment in step.definitions for name in fragment.names}
     early = {*step.shared} if step.form == "module" else {*step.shared, *defined}
-    types = Annotations(own, early, defined, any(s.future for s in taken))
+    bound = {*step.shared, *defined, *own.values()}
+    if step.form == "module":
+        bound |= {i.name for i in step.inputs} | set(step.parameters)
+    types = Annotations(own, early, defined, any(s.future for s in taken), bound & set(dir(builtins)))
     title = f"Step `{step.name}` of the pipeline `{context.package}`."
     if step.form == "module":
         declared = _declarations(step, context, types)

@@ -253,8 +253,10 @@ def _leaves(m: Machine, objs: frozenset[int]) -> frozenset[int]:
     return frozenset(found)
 
 
-def _copies(type_name: str) -> bool:
-    return type_name.startswith("pandas.") and _pandas_copies()
+def _copies(type_name: str, *, exact: bool = False) -> bool:
+    """Whether pandas keeps values of this type apart; `exact`: only frames, series and indexes, not what wraps them."""
+    kinds = ("pandas.DataFrame", "pandas.Series", "pandas.Index") if exact else ("pandas.",)
+    return type_name.startswith(kinds) and _pandas_copies()
 
 
 def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, held: frozenset[int]) -> Val:
@@ -262,7 +264,10 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     if type_name in IMMUTABLE:
         return typed(str(type_name))
     base = _at(effect.view, receiver, args, keywords) if effect.view is not None else None
-    bases = base.objs if base is not None and (base.type is None or not _copies(base.type)) else frozenset()
+    bases = base.objs if base is not None else frozenset()
+    if base is not None and base.type is not None and _copies(base.type) and type_name != "numpy.ndarray":
+        # A frame or series made from one is a copy when it matters; anything else keeps the frame itself.
+        held, bases = held if _copies(type_name or "pandas.DataFrame", exact=True) else held | bases, frozenset()
     if _uncopied(keywords):
         bases = bases.union(receiver.objs, *(a.objs for a in args))
     items = [Val(frozenset([_sharing(m, t, bases)]), t) if t not in IMMUTABLE else typed(t) for t in effect.each]

@@ -107,6 +107,7 @@ class Frame:
         self.returns: list[Val] = []
         self.closures: list[tuple[int, frozenset[str]]] = []
         self.cell: int | None = None
+        self.rebinds = False
 
     def cell_in(self, heap: Heap) -> int:
         """The object that stands for the variables that functions made in this scope share."""

@@ -101,7 +101,7 @@ def define_function(m: Machine, node: Function, name: str) -> Val:
     m.record.defined.append(made)
     held = [v.objs for v in made.defaults.values()]
     held += [b.val.objs for n in sorted(made.captures) if (b := m.frame.find(n)) is not None]
-    if made.captures:
+    if made.captures and m.frame.rebinds:
         held.append(frozenset([m.frame.cell_in(m.heap)]))
     objs = frozenset().union(*held) if held else frozenset()
     if not objs and not made.captures:
@@ -227,6 +227,7 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     closure = made.captures if CLOSURE in arguments_ else frozenset()
     frame = FunctionFrame(names.bound | closure, m, symbols)
     heap = frame.heap = Heap()
+    frame.rebinds = any(isinstance(n, ast.Nonlocal) for n in ast.walk(node))
     inner = Machine(m.tables, frame, heap, m.shared)
     inner.cell, inner.lines = made.cell, m.shared.lines.get(made.cell, ())
     inner.place = inner.at(node)

@@ -16,7 +16,7 @@ from nb2pipe.notebook.vocabulary import TAGS, read_tag
 from nb2pipe.options import Options
 
 ROLES: Mapping[str, Role] = {"step": "step", "parameters": "parameters", "shared": "shared", "skip": "skip"}
-RESERVED = frozenset(("shared", "task", "artifacts", "steps", "tests", "pipeline", "conftest", "main", "setup"))
+RESERVED = frozenset(("shared", "task", "artifacts", "steps", "tests", "pipeline", "conftest", "main"))
 """Names of modules of the generated project."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")

@@ -56,6 +56,7 @@ class Placer:
         for step in self.flow.steps:
             self._place_step(step, placement)
         self._complete_shared(placement)
+        self._complete_tops(placement)
         self._use_shared(placement)
         return placement
 
@@ -236,6 +237,18 @@ class Placer:
                         todo.append(source)
         for step in self.flow.steps:
             placement.top[step.name] -= placement.shared
+
+    def _complete_tops(self, placement: Placement) -> None:
+        """Constants that definitions at the top of a step's file need stand there too."""
+        for step in self.flow.steps:
+            todo = sorted(placement.top[step.name])
+            while todo:
+                for name in sorted(self.needs(self.statements[todo.pop()])):
+                    source = self.provides[step.name].get(name, -1)
+                    placed = placement.shared | placement.top[step.name]
+                    if source >= 0 and source not in placed and self.statements[source].kind == "constant":
+                        placement.top[step.name].add(source)
+                        todo.append(source)
 
     def _all_imports(self, step: StepFlow, name: str) -> set[int]:
         """Every import that makes `name` what it is in a step."""

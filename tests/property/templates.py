@@ -1,8 +1,7 @@
 """Statements of random notebooks, by what they do. `<list>` and the like are slots, see `generate.KINDS`.
 
 `<new>` is a name to bind, `<any>` one that may be unbound, `<lit>` a small number; `<fname>` and `<cname>` name what a
-block
-defines, `<body>` is a statement. In a block a slot has one filling throughout. Blocks are parted by blank lines.
+block defines, `<body>` is a statement. In a block a slot has one filling throughout. Blank lines part the blocks.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,8 @@ def _forked(action: Callable[[], None], folder: Path) -> _Ran:
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
+        if child == 0:
+            warnings.simplefilter("ignore")  # a library's deprecations are no failure of the notebook
         if not child:
             _be_child(action, folder, out.fileno(), err.fileno())
         _, status = os.waitpid(child, 0)
