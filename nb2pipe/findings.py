@@ -240,4 +240,9 @@ CODES: dict[str, Code] = {
         "A shared value or a parameter is changed while another value holds it.",
         "Make the value in a step, or hold a copy of it.",
     ),
+    "cache-across-steps": Code(
+        "warning",
+        "A cached function is called in several steps; each begins with an empty cache.",
+        "Nothing, if the function always gives the same for the same arguments and prints nothing.",
+    ),
 }

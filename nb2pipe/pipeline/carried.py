@@ -16,7 +16,20 @@ from nb2pipe.pipeline.placement import Placer
 
 def carried_findings(placer: Placer) -> list[Finding]:
     """What is wrong with definitions inside stored values."""
-    return [f for step in placer.flow.steps for f in _of_step(placer, step)]
+    return [f for step in placer.flow.steps for f in _of_step(placer, step)] + list(_caches(placer))
+
+
+def _caches(placer: Placer) -> Iterator[Finding]:
+    """A cached function starts with an empty cache in each step that calls it."""
+    for statement in placer.statements:
+        decorators = getattr(statement.node, "decorator_list", [])
+        if (
+            any("cache" in ast.unparse(d).rpartition(".")[2] for d in decorators)
+            and len(placer.users(statement.index)) > 1
+        ):
+            name = next(iter(statement.writes), "")
+            message = f"the cache of {name} starts empty in each step that calls it"
+            yield finding("cache-across-steps", message, cell=statement.cell, line=statement.first, name=name)
 
 
 def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from taxi_fare import task
 
 DATA = Path(os.environ.get("SAMPLE_DATA", Path(__file__).parent / "data"))
 DEFAULTS = {
-    name: default for step in task.STEPS.values() for name, (_, default, _) in step["parameters"].items()
+    name: row[1] for step in task.STEPS.values() for name, row in step["parameters"].items()
 }
 
 

@@ -305,8 +305,6 @@ def _working_folder(
         for name, source in sources.items():
             if "://" not in name and not os.path.isabs(name):
                 _copy(Path(source), here / name)
-        for name in targets:
-            (here / name).parent.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("MPLBACKEND", "Agg")
         sys.path.insert(0, str(ROOT))
         try:
