@@ -88,7 +88,9 @@ CODES: dict[str, Code] = {
     "too-deep": Code("error", "An expression is nested too deeply to be analysed.", "Split it into statements."),
     # --- tags, options, parameters ------------------------------------------------------------------------------
     "no-steps": Code(
-        "error", "No cell is tagged as a step.", "Tag cells `step:NAME`; `nb2pipe tag` suggests the tags."
+        "error",
+        "No cell is tagged as a step.",
+        "Give the cells of each step the tag `step:NAME`; `nb2pipe tag` shows what is tagged.",
     ),
     "unknown-tag": Code("error", "A tag is almost one of nb2pipe's.", "Correct its spelling."),
     "bad-tag": Code("error", "A tag has a value that it cannot have.", "Write it as in the example."),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nb2pipe.dataflow.forward import Forward, statements_of
-from nb2pipe.dataflow.hidden import channel_findings, external_order, file_flow, setup_copies
+from nb2pipe.dataflow.hidden import channel_findings, external_order, file_flow, set_ups, setup_copies
 from nb2pipe.dataflow.kinds import kind
 from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, Place
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
@@ -42,8 +42,9 @@ def analyse(
     steps = [s for s in steps if s.statements]
     _classify(statements, forward)
     resolver = Resolver(statements, steps, owner, forward.heap, _declared(statements, parameters), forward.outer_reads)
+    candidates = set_ups(statements)
     for index, facts in enumerate(steps):
-        for setup in sorted(setup_copies(statements, facts.statements)):
+        for setup in sorted(setup_copies(candidates, facts.statements)):
             resolver.need(index, statements[setup])
     flows = resolver.resolve()
     findings += [finding(c, m, cell=p.cell, line=p.line, name=n) for c, m, p, n in resolver.problems]

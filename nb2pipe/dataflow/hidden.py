@@ -31,17 +31,22 @@ def events(statements: Iterable[Statement]) -> list[Event]:
     return [Event(s.index, c.channel, c.use, c.place) for s in statements for c in s.record.channels]
 
 
-def setup_copies(statements: Sequence[Statement], step: Sequence[Statement]) -> set[int]:
-    """The set-up calls that a step must repeat: those of shared cells, and library options that an earlier step sets,
-    whose channel it uses."""
+def set_ups(statements: Sequence[Statement]) -> list[tuple[Statement, set[str]]]:
+    """The set-up calls that other steps may have to repeat, each with the channels that it sets up: those of shared
+    cells, and the library options that a step sets."""
+    found = [(s, _set_up(s) if s.step is None else _options(s)) for s in statements]
+    return [(statement, touched) for statement, touched in found if touched]
+
+
+def setup_copies(candidates: Iterable[tuple[Statement, set[str]]], step: Sequence[Statement]) -> set[int]:
+    """Those of `candidates` that a step must repeat: the earlier ones whose channel it uses."""
     used = {c.channel for s in step for c in s.record.channels}
     wanted = used | set(EVERYWHERE) | {"module:" + c.partition(":")[2] for c in used if c.startswith("text of:")}
     own = {s.index for s in step}
     first = min(own, default=0)
     found = set()
-    for statement in statements:
+    for statement, touched in candidates:
         if statement.index not in own and (statement.step is None or statement.index < first):
-            touched = _set_up(statement) if statement.step is None else _options(statement)
             anything = "text of:?" in used and any(t.startswith("module:") for t in touched)
             if touched & wanted or anything:
                 found.add(statement.index)

@@ -33,8 +33,9 @@ from nb2pipe.pipeline.model import (
     Shared,
     Step,
 )
+from nb2pipe.pipeline.passes import PASSES
 from nb2pipe.pipeline.placement import Placement, Placer
-from nb2pipe.pipeline.requirements import requirements
+from nb2pipe.pipeline.requirements import normalized, requirements
 from nb2pipe.pipeline.rewrites import import_edits, main_guard_edits, metrics
 
 
@@ -54,10 +55,9 @@ def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
     """The pipeline of an analysed notebook, with the findings of all stages so far."""
     builder = _Builder(flow, options, storage)
     steps = tuple(builder.step(s) for s in flow.steps)
-    used = {p for s in steps for p in s.parameters}
-    findings = [*flow.findings, *builder.findings, *_unused_parameters(flow, used)]
+    findings = [*flow.findings, *builder.findings]
     major_minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return Pipeline(
+    pipeline = Pipeline(
         name=pipeline_name(flow.notebook, options),
         notebook=Path(flow.notebook.path).name,
         title=_title(flow.notebook),
@@ -73,6 +73,9 @@ def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
         image=options.image,
         cell_ids=tuple(c.id for c in flow.notebook.cells),
     )
+    for run in PASSES:
+        pipeline = run(pipeline)
+    return pipeline
 
 
 def pipeline_name(notebook: Notebook, options: Options) -> str:
@@ -100,15 +103,6 @@ def _dropped(flow: Flow) -> tuple[Dropped, ...]:
     )
 
 
-def _unused_parameters(flow: Flow, used: set[str]) -> list[Finding]:
-    message = "no step uses this parameter"
-    return [
-        finding("unused-parameter", message, cell=p.cell, line=p.line, name=p.name)
-        for p in flow.parameters
-        if p.name not in used
-    ]
-
-
 class _Builder:
     """Assembles steps and shared.py from the flow and the placement."""
 
@@ -123,6 +117,11 @@ class _Builder:
         self.folder = Path(flow.notebook.path).resolve().parent
         self.bundled = self._bundled()
         self.needs: dict[str, tuple[Requirement, ...]] = {}
+        self.futures = {s.index for s in flow.statements if s.kind == "future"}
+        self.shared_imports = {s.index for s in flow.statements if s.step is None and s.kind == "import"}
+        self.asked = [(s, f"cell {i} line {n}: pip install") for i, c in flow.cells.items() for s, n in c.requirements]
+        self.imported: dict[int, dict[str, Place]] = {}
+        self.distributions = {s.name: self._distributions(s) for s in flow.steps} if self.asked else {}
 
     def _bundled(self) -> dict[tuple[str, str], str]:
         """The artifact that each output (step, name) is in."""
@@ -169,7 +168,7 @@ class _Builder:
             message = f"step {name} needs a module ({reason}), where `await` cannot stand at the top"
             self.findings.append(finding("await-in-module", message, cell=step.cells[0], line=1))
         imports = self.placer.mentioned_imports(step, placement)
-        imports |= {s.index for s in self.flow.statements if s.kind == "future"}
+        imports |= self.futures
         edits |= self._import_edits(step, imports)
         self.needs[name] = self._requirements(step)
         return Step(
@@ -218,13 +217,10 @@ class _Builder:
         wanted = {n for i in early for n in self.flow.statements[i].record.reads}
         imports = {
             i
-            for i in self.placement.imports[step.name] | self._shared_imports()
+            for i in self.placement.imports[step.name] | self.shared_imports
             if set(self.flow.statements[i].writes) & wanted
         }
         return self._fragments(early | imports, edits) if early else ()
-
-    def _shared_imports(self) -> set[int]:
-        return {s.index for s in self.flow.statements if s.step is None and s.kind == "import"}
 
     def _extra_imports(self, step: StepFlow) -> tuple[str, ...]:
         """Imports that no cell has: what rewritten magics use, and `display`."""
@@ -262,17 +258,9 @@ class _Builder:
     def _requirements(self, step: StepFlow) -> tuple[Requirement, ...]:
         """What the step's code imports, what its pip lines ask for, and what its inputs and outputs need."""
         places = {m: (p.cell, p.line) for m, p in self._modules(step).items()}
-        extra = [
-            (spec, f"cell {i} line {line}: pip install")
-            for i, c in self.flow.cells.items()
-            for spec, line in c.requirements
-        ]
         asked = [(spec, "asked for in the options") for spec in self.options.requirements]
-        resolved = requirements(
-            places, self.options.packages, [*self._named(extra, places), *asked], folder=self.folder
-        )
-        guarded = {m for i in self._placed(step) for m in guarded_modules(self.flow.statements[i])}
-        self.findings += [replace(f, severity="warning") if f.name in guarded else f for f in resolved.findings]
+        resolved = requirements(places, self.options.packages, [*self._asked_for(step), *asked], folder=self.folder)
+        self.findings += self._unguarded(step, resolved.findings)
         found = {r.spec: r for r in resolved.requirements}
         for need in step.inputs.values():
             for requirement in self._input_requirements(step, need.name, need.source):
@@ -296,7 +284,9 @@ class _Builder:
         """The modules that the step's files import."""
         found: dict[str, Place] = {}
         for index in sorted(self._placed(step)):
-            found.update(imported_modules(self.flow.statements[index]))
+            if index not in self.imported:
+                self.imported[index] = imported_modules(self.flow.statements[index])
+            found.update(self.imported[index])
         for line in self._extra_imports(step):
             for node in ast.parse(line).body:
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -304,10 +294,25 @@ class _Builder:
                 found.update({n: Place(step.cells[0], 1, line) for n in names})
         return found
 
-    @staticmethod
-    def _named(asked: list[tuple[str, str]], places: dict[str, tuple[int, int]]) -> list[tuple[str, str]]:
-        """Of the notebook's pip lines those that name something the step imports, or that no import explains."""
-        return asked
+    def _unguarded(self, step: StepFlow, found: Iterable[Finding]) -> list[Finding]:
+        """An import that is tried and may fail is no error when it is not installed."""
+        found = list(found)
+        if not any(f.code == "unknown-import" for f in found):
+            return found
+        guarded = {m for i in self._placed(step) for m in guarded_modules(self.flow.statements[i])}
+        return [replace(f, severity="warning") if f.name in guarded else f for f in found]
+
+    def _distributions(self, step: StepFlow) -> set[str]:
+        """What a step's imports need, by name."""
+        places = {m: (p.cell, p.line) for m, p in self._modules(step).items()}
+        found = requirements(places, self.options.packages, folder=self.folder).requirements
+        return {normalized(r.spec) for r in found}
+
+    def _asked_for(self, step: StepFlow) -> list[tuple[str, str]]:
+        """Of the notebook's pip lines those that name what the step imports, and those that no import explains."""
+        explained = set().union(*self.distributions.values()) if self.distributions else set()
+        own = self.distributions.get(step.name, set())
+        return [(s, why) for s, why in self.asked if normalized(s) in own or normalized(s) not in explained]
 
     def _storage_requirements(self, type_: str | None, why: str) -> list[Requirement]:
         modules = dict.fromkeys(self.storage.requirements(type_), (0, 0))

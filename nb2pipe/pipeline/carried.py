@@ -33,20 +33,25 @@ def _caches(placer: Placer) -> Iterator[Finding]:
 
 
 def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
-    later = [s for s in placer.statements if s.step and placer.rank[s.step] > placer.rank[step.name]]
-    touched = {n for s in later for n in (*s.writes, *s.changes) if s.kind not in ("import", "definition")}
+    rank = placer.rank[step.name]
     for name in step.outputs:
-        taken = [s for s in placer.flow.steps if name in s.inputs and s.inputs[name].source == step.name]
-        stale = min((step.carried_reads.get(name, frozenset()) & touched) - {name}, default=None)
+        taken = list(placer.takers.get((step.name, name), ()))
+        reads = step.carried_reads.get(name, frozenset()) - {name}
+        stale = min((n for n in reads if placer.last_touch.get(n, -1) > rank), default=None)
         if stale is not None and taken:
             message = (
                 f"{name} holds a function that reads {stale}, which a later step changes: the copy would not see it"
             )
             yield _at_output(placer, step, name, "late-binding", message)
         held = set(step.carries.get(name, ())) | ({name} if name in step.by_value else set())
-        for statement in placer.statements:
-            if held & set(statement.writes) and statement.kind == "definition" and not placer.closed(statement.index):
-                yield from _problems(name, statement, taken, {n for s in later for n in s.changes})
+        for statement in (d for n in sorted(held) for d in placer.definitions.get(n, ())):
+            if not placer.closed(statement.index):
+                yield from _problems(name, statement, taken, placer.last_change.get(name_of(statement), -1) > rank)
+
+
+def name_of(statement: Statement) -> str:
+    """The name that a definition defines."""
+    return next(iter(statement.writes))
 
 
 def _at_output(placer: Placer, step: StepFlow, name: str, code: str, message: str) -> Finding:
@@ -57,14 +62,14 @@ def _at_output(placer: Placer, step: StepFlow, name: str, code: str, message: st
     return finding(code, message, cell=cell, line=line, name=name)
 
 
-def _problems(name: str, statement: Statement, taken: list[StepFlow], changed: set[str]) -> Iterator[Finding]:
-    defined = next(iter(statement.writes))
+def _problems(name: str, statement: Statement, taken: list[StepFlow], changed: bool) -> Iterator[Finding]:
+    defined = name_of(statement)
     if isinstance(statement.node, ast.ClassDef):
         twice = next((s for s in taken if statement.index in s.copies), None)
         if twice is not None:
             message = f"{name} holds an instance of {defined}, which step {twice.name} would define a second time"
             yield finding("class-identity", message, name=defined, cell=statement.cell, line=statement.first)
-        elif name != defined and defined in changed and taken:
+        elif name != defined and changed and taken:
             message = f"{name} holds {defined}, which a later step changes: the stored copy would not see it"
             yield finding("late-binding", message, name=defined, cell=statement.cell, line=statement.first)
     if statement.writes_globals and taken:

@@ -41,10 +41,32 @@ class Placer:
         self.changed = {n for s in self.statements if s.step for n in s.changes}
         self.defined_by = Counter(n for s in self.statements if s.kind == "definition" for n in s.writes)
         self.carried = {n for s in flow.steps for names in s.carries.values() for n in names}
+        self.takers: dict[tuple[str, str], list[StepFlow]] = {}
+        for step in flow.steps:
+            for need in step.inputs.values():
+                self.takers.setdefault((need.source, need.name), []).append(step)
+        self.definitions: dict[str, list[Statement]] = {}
+        self.last_touch: dict[str, int] = {}
+        self.last_change: dict[str, int] = {}
+        for statement in self.statements:
+            self._note(statement)
         self.neighbours: dict[int, list[Statement]] = {}
         for statement in self.statements:
             self.neighbours.setdefault(statement.cell, []).append(statement)
         self._closed: dict[int, bool] = {}
+        self._mentions: dict[int, frozenset[str]] = {}
+
+    def _note(self, statement: Statement) -> None:
+        """Index a statement: what it defines, and in which step names were last bound or changed."""
+        if statement.kind == "definition":
+            for name in statement.writes:
+                self.definitions.setdefault(name, []).append(statement)
+        if statement.step is not None:
+            rank = self.rank[statement.step]
+            self.last_change.update({n: max(rank, self.last_change.get(n, -1)) for n in statement.changes})
+            if statement.kind not in ("import", "definition"):
+                names = (*statement.writes, *statement.changes)
+                self.last_touch.update({n: max(rank, self.last_touch.get(n, -1)) for n in names})
 
     def place(self) -> Placement:
         """Place everything."""
@@ -269,10 +291,14 @@ class Placer:
     def mentioned(self, step: StepFlow, placement: Placement) -> set[str]:
         """The names that the code in a step's file mentions."""
         here = {*step.statements, *placement.top[step.name], *placement.setup[step.name], *placement.prelude[step.name]}
-        texts = [self.statements[i].node for i in here - placement.shared]
-        return {n.id for t in texts for n in ast.walk(t) if isinstance(n, ast.Name)} | {
-            name for i in here for name in self.statements[i].record.strings
-        }
+        found = {name for i in here for name in self.statements[i].record.strings}
+        return found.union(*(self._names_in(i) for i in here - placement.shared))
+
+    def _names_in(self, index: int) -> frozenset[str]:
+        if index not in self._mentions:
+            nodes = ast.walk(self.statements[index].node)
+            self._mentions[index] = frozenset(n.id for n in nodes if isinstance(n, ast.Name))
+        return self._mentions[index]
 
     def mentioned_imports(self, step: StepFlow, placement: Placement) -> set[int]:
         """Of the imports that could stand at the top of the step's file, those that its code mentions."""
