@@ -9,6 +9,8 @@ from hypothesis import settings
 # A child process that cannot keep byte code compiles its imports again each time: ten times slower.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A fork of a process whose OpenMP has started threads hangs when it wants them too (tests/support/quick.py forks).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("nb2pipe", deadline=None, print_blob=True)
 settings.load_profile("nb2pipe")

@@ -253,10 +253,13 @@ def _leaves(m: Machine, objs: frozenset[int]) -> frozenset[int]:
     return frozenset(found)
 
 
-def _copies(type_name: str, *, exact: bool = False) -> bool:
-    """Whether pandas keeps values of this type apart; `exact`: only frames, series and indexes, not what wraps them."""
-    kinds = ("pandas.DataFrame", "pandas.Series", "pandas.Index") if exact else ("pandas.",)
-    return type_name.startswith(kinds) and _pandas_copies()
+def _copies(type_name: str) -> bool:
+    return type_name.startswith("pandas.") and _pandas_copies()
+
+
+def _kept_apart(type_name: str | None) -> bool:
+    """Whether pandas 3 keeps what it makes apart from the frame: not arrays, and not what wraps a frame (a groupby)."""
+    return type_name is None or type_name.startswith(("pandas.DataFrame", "pandas.Series", "pandas.Index"))
 
 
 def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, held: frozenset[int]) -> Val:
@@ -265,9 +268,8 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         return typed(str(type_name))
     base = _at(effect.view, receiver, args, keywords) if effect.view is not None else None
     bases = base.objs if base is not None else frozenset()
-    if base is not None and base.type is not None and _copies(base.type) and type_name != "numpy.ndarray":
-        # A frame or series made from one is a copy when it matters; anything else keeps the frame itself.
-        held, bases = held if _copies(type_name or "pandas.DataFrame", exact=True) else held | bases, frozenset()
+    if base is not None and base.type is not None and _copies(base.type) and _kept_apart(type_name):
+        bases = frozenset()
     if _uncopied(keywords):
         bases = bases.union(receiver.objs, *(a.objs for a in args))
     items = [Val(frozenset([_sharing(m, t, bases)]), t) if t not in IMMUTABLE else typed(t) for t in effect.each]
