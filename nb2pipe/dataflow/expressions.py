@@ -9,7 +9,7 @@ from typing import Any
 from nb2pipe.dataflow.assignment import assign_target, global_name
 from nb2pipe.dataflow.calls import attribute, call
 from nb2pipe.dataflow.effects import apply_effect, elements, inside, show
-from nb2pipe.dataflow.machine import Machine
+from nb2pipe.dataflow.machine import Machine, Template
 from nb2pipe.dataflow.paths import concatenated, path_joined
 from nb2pipe.dataflow.scopes import COMPREHENSIONS
 from nb2pipe.dataflow.special import touch
@@ -111,6 +111,7 @@ def _binop(m: Machine, node: ast.BinOp) -> Val:
 
 def binary(m: Machine, op: ast.operator, left: Val, right: Val) -> Val:
     """The value of `left op right`."""
+    left, right = _number(left), _number(right)
     if left.is_const and right.is_const:
         return _folded(op, left, right)
     if left.type in _NUMBERS and right.type in _NUMBERS:
@@ -126,6 +127,13 @@ def binary(m: Machine, op: ast.operator, left: Val, right: Val) -> Val:
     parts = m.heap.elements(left.objs | right.objs)
     same = left.type if left.type == right.type else None
     return m.fresh(same, parts)
+
+
+def _number(val: Val) -> Val:
+    """A parameter that is a number is known as a text only where texts are made of it."""
+    if isinstance(val.const, Template) and val.type not in ("builtins.str", "pathlib.Path"):
+        return typed(val.type) if val.type else Val(objs=val.objs)
+    return val
 
 
 def _folded(op: ast.operator, left: Val, right: Val) -> Val:

@@ -71,6 +71,10 @@ class ModuleFrame(Frame):
             self.names_of.setdefault(index, set()).add(name)
 
 
+_IN_PATHS = ("builtins.str", "builtins.int", "builtins.float")
+"""Types of parameters that read in a path as they are written."""
+
+
 class Forward:
     """The state of the pass; `run` interprets the statements in the order given."""
 
@@ -142,7 +146,7 @@ class Forward:
             bound = self.frame.find(name)
             if (statement.cell, name) in self.parameters and bound is not None:
                 val = bound.val
-                text: Any = Template("{" + name + "}") if val.type == "builtins.str" else None
+                text: Any = Template("{" + name + "}") if val.type in _IN_PATHS else None
                 known = Val(val.objs, val.type, const=text) if text else Val(val.objs, val.type, items=None)
                 self.frame.set(name, Bound(known, bound.binds, bound.must))
 

@@ -355,7 +355,7 @@ def _never_empty(node: ast.expr, source: Val) -> bool:
 
 def _while(m: Machine, node: ast.While) -> None:
     test = m.evaluate(node.test)
-    _loop(m, node.body, lambda: None, node.orelse, runs=test.is_const and bool(test.const))
+    _loop(m, node.body, lambda: None, node.orelse, runs=test.is_const and test.const is True)
     m.evaluate(node.test)
 
 
