@@ -231,7 +231,6 @@ def _comprehension(m: Machine, node: Any) -> Val:
     first, *rest = node.generators
     source = elements(m, m.evaluate(first.iter))
     with m.frame.layer(comprehension=True), _perhaps(m):
-        m.shared.comprehensions += 1
         assign_target(m, first.target, source)
         for test in first.ifs:
             m.evaluate(test)
@@ -240,7 +239,6 @@ def _comprehension(m: Machine, node: Any) -> Val:
             for test in generator.ifs:
                 m.evaluate(test)
         values = [m.evaluate(e) for e in _results(node)]
-        m.shared.comprehensions -= 1
     parts = frozenset().union(*(v.objs for v in values))
     return m.fresh(_COMPREHENSION_TYPES[type(node)], parts)
 
@@ -278,13 +276,6 @@ def _slice(m: Machine, node: ast.Slice) -> Val:
         if part is not None:
             m.evaluate(part)
     return typed("builtins.slice")
-
-
-def _template(m: Machine, node: ast.AST) -> Val:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.expr):
-            m.evaluate(child)
-    return m.unknown()
 
 
 _EVALUATORS: dict[type, Evaluator] = {

@@ -213,7 +213,3 @@ class Forward:
         """What a name holds now."""
         bound = self.frame.find(name)
         return bound.val if bound is not None and (bound.binds or bound.must) else None
-
-    def snapshot(self) -> dict[str, Val]:
-        """What every name holds now."""
-        return {n: b.val for n, b in self.frame.env.items() if b.binds or b.must}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from nb2pipe.dataflow.model import Kind, Statement
+from nb2pipe.dataflow.scopes import chain
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -113,7 +114,7 @@ def _plain(target: ast.expr) -> bool:
 def _constant_expression(node: ast.expr, statement: Statement) -> bool:
     """Literals, names, arithmetic on them, and calls that only build a value."""
     if isinstance(node, ast.Call):
-        return _dotted(node.func) in _CONSTANT_NAMES and all(
+        return chain(node.func) in _CONSTANT_NAMES and all(
             _constant_expression(a, statement) for a in [*node.args, *(k.value for k in node.keywords)]
         )
     if isinstance(node, (ast.Constant, ast.Name)):
@@ -130,16 +131,8 @@ def _constant_expression(node: ast.expr, statement: Statement) -> bool:
 _CONSTANT_NAMES = _CONSTANT_CALLS | {path.rpartition(".")[2] for path in _CONSTANT_CALLS}
 
 
-def _dotted(node: ast.expr) -> str:
-    names: list[str] = []
-    while isinstance(node, ast.Attribute):
-        names.append(node.attr)
-        node = node.value
-    return ".".join([node.id if isinstance(node, ast.Name) else "?", *reversed(names)])
-
-
 def _only_shows(node: ast.expr) -> bool:
     """A value shown at the end of a cell, a docstring, a print."""
     if isinstance(node, ast.Call):
-        return _dotted(node.func) in ("print", "display")
+        return chain(node.func) in ("print", "display")
     return not any(isinstance(n, (ast.Call, ast.Await, ast.NamedExpr)) for n in ast.walk(node))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -295,7 +295,6 @@ class Shared:
     summaries: dict[Def, list[Any]] = field(default_factory=dict)
     running: dict[Any, Any] = field(default_factory=dict)
     assumed: set[Any] = field(default_factory=set)
-    comprehensions: int = 0
     lines: dict[int, tuple[str, ...]] = field(default_factory=dict)
     provided: dict[int, dict[str, str]] = field(default_factory=dict)
     binds: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -308,8 +307,3 @@ class Shared:
     def bind_of(self, machine: Machine, name: str) -> int:
         """The number of the binding of `name` by the statement that runs; stable for one statement."""
         return self.binds.setdefault((machine.bind, name), len(self.binds))
-
-
-def module_names(binds: Mapping[tuple[int, str], int]) -> dict[int, tuple[int, str]]:
-    """From binding number to (statement, name)."""
-    return {number: key for key, number in binds.items()}

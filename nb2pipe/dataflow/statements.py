@@ -126,11 +126,7 @@ def _import_from(m: Machine, node: ast.ImportFrom) -> None:
         if alias.name == "*":
             _star_import(m, module, node)
         else:
-            ref = f"{module}.{alias.name}"
-            m.assign(alias.asname or alias.name, Val(ref=CANONICAL.get(ref, ref)), m.at(node))
-
-
-CANONICAL = {"os.path": "os.path", "tensorflow.keras": "tensorflow.keras"}
+            m.assign(alias.asname or alias.name, Val(ref=f"{module}.{alias.name}"), m.at(node))
 
 
 def _star_import(m: Machine, module: str, node: ast.ImportFrom) -> None:

@@ -133,7 +133,6 @@ class Layout:
     step_of: Mapping[int, str]
     metrics: frozenset[int] = frozenset()
     objectives: tuple[Objective, ...] = ()
-    limits: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
 

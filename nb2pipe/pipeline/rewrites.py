@@ -20,7 +20,6 @@ _NOT_NUMBERS = (
     "sklearn.",
     "matplotlib.",
 )
-_NUMERIC = ("sklearn.metrics.",)
 
 
 def main_guard_edits(flow: Flow, statements: Iterable[Statement]) -> dict[tuple[int, int], tuple[str, str]]:
