@@ -92,10 +92,11 @@ class Conversion:
         """The IR with all findings. Raises Refused where the dataflow cannot even be looked at."""
         from nb2pipe import artifacts
         from nb2pipe.pipeline.build import build
+        from nb2pipe.training import distributed
 
         if not self._parses():
             raise Refused(self.early_findings)
-        return build(self.flow, self.options, artifacts)
+        return distributed(build(self.flow, self.options, artifacts))
 
     def _parses(self) -> bool:
         blocking = ("syntax-error", "too-deep", "no-steps")

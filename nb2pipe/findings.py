@@ -218,6 +218,21 @@ CODES: dict[str, Code] = {
     "not-distributed": Code(
         "warning", "A step is not yet spread over workers.", "Nothing to do; the result is the same."
     ),
+    "workers-no-framework": Code(
+        "error",
+        "A step has workers, but nothing in it can be spread over them.",
+        "Use Keras, PyTorch or XGBoost; for anything else take `workers:` away and ask for cores with `cpu:`.",
+    ),
+    "workers-unsound": Code(
+        "error",
+        "Training on many workers would not compute what one worker computes.",
+        "Change the named line as the message says, or take the `workers:` tag away.",
+    ),
+    "workers-differ": Code(
+        "warning",
+        "Something in the training depends on how many workers there are.",
+        "Nothing, if results that are equal only in the mean will do.",
+    ),
     "file-not-shared": Code(
         "error",
         "A file at an absolute path crosses steps, which may run on different machines.",

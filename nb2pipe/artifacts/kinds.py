@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from types import ModuleType
 
 from nb2pipe.artifacts.registry import modules, static_types
@@ -21,10 +22,17 @@ def requirements(type_name: str | None) -> tuple[str, ...]:
 
 def lookup(type_name: str | None) -> tuple[ModuleType, ArtifactKind, tuple[str, ...]]:
     """(module of the format, kind, distributions) of the longest prefix of the name that a format knows."""
-    known = {
-        name: (module, *row) for module in modules() for name, row in static_types(module).items()
-    }
+    known = _known(modules())
     return next(known[prefix] for prefix in _prefixes(type_name or "") if prefix in known)
+
+
+@cache
+def _known(
+    formats: tuple[ModuleType, ...],
+) -> dict[str, tuple[ModuleType, ArtifactKind, tuple[str, ...]]]:
+    return {
+        name: (module, *row) for module in formats for name, row in static_types(module).items()
+    }
 
 
 def _prefixes(type_name: str) -> list[str]:

@@ -49,9 +49,15 @@ def shared_file(shared: Shared, context: Context) -> Source:
     """shared.py: what several steps use, in notebook order."""
     file = _File(context)
     title = f"What several steps of the pipeline `{context.package}` use."
-    file.head(title, (), shared.prelude, shared.imports, shared.extra_imports)
+    helpers = worker_imports(context.package, shared.frameworks)
+    file.head(title, (), shared.prelude, shared.imports, (*shared.extra_imports, *helpers))
     file.section(shared.definitions, 0, 2)
     return file.source()
+
+
+def worker_imports(package: str, frameworks: Iterable[str]) -> list[str]:
+    """The imports of the generated modules that spread a training over workers."""
+    return [f"from {package} import {name}_workers" for name in frameworks]
 
 
 @lru_cache(maxsize=1024)
@@ -89,13 +95,14 @@ def _step_file(step: Step, context: Context, function: str) -> Source:
         bound |= {i.name for i in step.inputs} | set(step.parameters)
     types = Annotations(own, early, defined, any(s.future for s in taken), bound & set(dir(builtins)))
     title = f"Step `{step.name}` of the pipeline `{context.package}`."
+    extra = (*step.extra_imports, *worker_imports(context.package, [step.framework] if step.framework else ()))
     if step.form == "module":
         declared = _declarations(step, context, types)
-        file.head(title, step.shared, step.prelude, step.imports, step.extra_imports, types, scripted=bool(declared))
+        file.head(title, step.shared, step.prelude, step.imports, extra, types, scripted=bool(declared))
         file.module(step, declared)
     else:
         signature = _signature(step, function, context, types)
-        file.head(title, step.shared, step.prelude, step.imports, step.extra_imports, types)
+        file.head(title, step.shared, step.prelude, step.imports, extra, types)
         file.function(step, signature)
     return file.source()
 

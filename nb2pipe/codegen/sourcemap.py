@@ -14,6 +14,9 @@ from nb2pipe.pipeline.model import Fragment
 
 Row = list[int]
 
+BLOCK = 4
+"""Columns that a line moves right when it gets into a block that was added."""
+
 
 class Emitter:
     """Collects the lines of one file and the rows of its source map; every generated Python file is made through it."""
@@ -43,12 +46,22 @@ class Emitter:
         """Add the lines `start` to `stop` of `fragment`, moved right by `indent` except where that would change a
         string."""
         for index in range(start, stop):
+            self._added(fragment, index, indent)
             raw = index in fragment.raw
             text = fragment.lines[index].removesuffix("\r")
+            right = 0 if raw else indent + BLOCK * (index in fragment.moved)
             if not raw:
-                text = " " * indent + text.lstrip("\f") if text.strip() else ""
-            self._row(fragment.cell, fragment.line + index, 0 if raw else indent)
+                text = " " * right + text.lstrip("\f") if text.strip() else ""
+            self._row(fragment.cell, fragment.line + index, right)
             self.lines.append(text)
+        if stop == len(fragment.lines):
+            self._added(fragment, stop, indent)
+
+    def _added(self, fragment: Fragment, index: int, indent: int) -> None:
+        for before, lines, _ in fragment.added:
+            if before == index:
+                right = indent + BLOCK * (index in fragment.moved and index - 1 in fragment.moved)
+                self.own(*(" " * right + line for line in lines))
 
     def _row(self, cell: int, cell_line: int, indent: int) -> None:
         here = len(self.lines) + 1

@@ -100,10 +100,21 @@ class Resolver:
         self.mutated = frozenset().union(*(s.record.mutated for s in statements)) if statements else frozenset()
         self.bound_by = Counter(n for s in statements for n in (*s.writes, *s.deletes))
         self.builders = self._builders()
+        self.changers: dict[str, list[int]] = {}
+        self.first_bound: dict[str, int] = {}
+        for index, facts in enumerate(steps):
+            self._note(index, facts)
         self.flows = [StepFlow(f.name, (), tuple(s.index for s in f.statements)) for f in steps]
         self.data: list[dict[str, Place]] = [{} for _ in steps]
         self.wanted: list[dict[str, Place]] = [{} for _ in steps]
         self.problems: list[tuple[str, str, Place, str]] = []
+
+    def _note(self, index: int, facts: StepFacts) -> None:
+        """Index which steps change each name, and the first that binds it."""
+        for name in facts.changes:
+            self.changers.setdefault(name, []).append(index)
+        for name in (*facts.must, *facts.may):
+            self.first_bound.setdefault(name, index)
 
     def _builders(self) -> dict[str, list[int]]:
         """The shared statements that bind or change each name."""
@@ -162,7 +173,7 @@ class Resolver:
             self.data[index].setdefault(name, place)
             return
         origins = {self.owner[b] for b in binds if b in self.owner}
-        touched = any(name in f.must or name in f.may for f in self.steps[: index + 1])
+        touched = self.first_bound.get(name, index + 1) <= index
         if name in self.statements[at].record.uncertain and (touched or not self._import_perhaps(origins)):
             self.data[index].setdefault(name, place)
             return
@@ -190,7 +201,7 @@ class Resolver:
         first = min((self._position_of(o) for o in origins), default=0)
         # A definition that only this step changes may be repeated in it first.
         last = index if all(self.kinds[o] == "definition" for o in origins) else index + 1
-        return any(name in self.steps[i].changes and self._same_value(i, name, binds) for i in range(first, last))
+        return any(first <= i < last and self._same_value(i, name, binds) for i in self.changers.get(name, ()))
 
     def _position_of(self, statement: int) -> int:
         step = self.statements[statement].step

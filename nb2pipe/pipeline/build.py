@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -316,16 +317,8 @@ class _Builder:
 
     def _storage_requirements(self, type_: str | None, why: str) -> list[Requirement]:
         modules = dict.fromkeys(self.storage.requirements(type_), (0, 0))
-        resolved = requirements({}, {}, [(self._pinned(d), why) for d in modules])
+        resolved = requirements({}, {}, [(_pinned(d), why) for d in modules])
         return list(resolved.requirements)
-
-    def _pinned(self, distribution: str) -> str:
-        from importlib import metadata
-
-        try:
-            return f"{distribution}=={metadata.version(distribution).partition('+')[0]}"
-        except metadata.PackageNotFoundError:
-            return distribution
 
     def _input_requirements(self, step: StepFlow, name: str, source: str) -> tuple[Requirement, ...]:
         """Loading a value of unknown type may need whatever its step imports."""
@@ -356,6 +349,16 @@ class _Builder:
             extra_imports=tuple(dict.fromkeys(extra)),
             definitions=self._fragments(placement.shared, edits),
         )
+
+
+@cache
+def _pinned(distribution: str) -> str:
+    from importlib import metadata
+
+    try:
+        return f"{distribution}=={metadata.version(distribution).partition('+')[0]}"
+    except metadata.PackageNotFoundError:
+        return distribution
 
 
 def type_name(val: Val) -> str:

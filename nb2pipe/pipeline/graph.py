@@ -109,8 +109,15 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "requirements": [requirement.spec for requirement in step.requirements],
         "resources": resources,
         "workers": step.workers,
+        "framework": step.framework,
         "runner": step.runner,
     }
+
+
+def worker_files(steps: Iterable[Step]) -> list[str]:
+    """The files of the package that spread the training of `steps` over workers."""
+    names = sorted({step.framework for step in steps if step.framework})
+    return ["cluster.py", *(f"{name}_workers.py" for name in names)] if names else []
 
 
 def _inputs(step: Step) -> list[Json]:
@@ -183,5 +190,5 @@ def _code(step: Step, earlier: Sequence[Step], package: str) -> list[str]:
     ancestors = [maker for maker in earlier if maker.name in sources]
     shared = [f"{package}/shared.py"] if any(item.shared for item in (step, *ancestors)) else []
     steps = [f"{package}/steps/{step.name}.py"]
-    scaffold = ["__init__.py", "artifacts.py", "task.py"]
+    scaffold = ["__init__.py", "artifacts.py", "task.py", *worker_files([step])]
     return [f"{package}/{name}" for name in scaffold] + shared + [f"{package}/steps/__init__.py", *steps]

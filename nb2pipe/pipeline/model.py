@@ -21,6 +21,8 @@ class Fragment:
     `line` is the cell line (from 1) of `lines[0]`; line i of the fragment is line `line + i` of the cell, always.
     `raw` are the indexes into `lines` of lines that begin inside a string: they must not be indented.
     `changes` are (index, reason) of the lines that differ from the cell's text. `names` are what it defines.
+    `added` are lines of nb2pipe's own: (index of the line before which they stand, the lines, the reason). `moved` are
+    the indexes of lines that stand in a block which an added line opens, and so further right.
     """
 
     cell: int
@@ -29,6 +31,8 @@ class Fragment:
     raw: frozenset[int] = frozenset()
     changes: tuple[tuple[int, str], ...] = ()
     names: tuple[str, ...] = ()
+    added: tuple[tuple[int, tuple[str, ...], str], ...] = ()
+    moved: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Step:
     Module form: the file is a script; after `prelude`, `imports` and the names from shared.py come `definitions`,
     `setup` and `body` at module level, and inputs and parameters are globals that the runner puts there beforehand.
 
+    A step with `workers` runs in that many processes; `framework` is what it trains with, once it was rewritten for them.
     `outputs` are in the order that the function returns them. `metrics` are returned last, as a dict named
     `metrics_output`. `maybe_unbound` are outputs that may not exist when the step ends (module form only).
     """
@@ -119,17 +124,19 @@ class Step:
     requirements: tuple[Requirement, ...]
     resources: Resources
     workers: int | None = None
+    framework: str = ""
     runner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """shared.py: what several steps use, in notebook order."""
+    """shared.py: what several steps use, in notebook order. `frameworks` are those whose workers it serves."""
 
     prelude: tuple[Fragment, ...] = ()
     imports: tuple[Fragment, ...] = ()
     extra_imports: tuple[str, ...] = ()
     definitions: tuple[Fragment, ...] = ()
+    frameworks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

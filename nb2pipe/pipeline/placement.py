@@ -35,6 +35,10 @@ class Placer:
         self.flow = flow
         self.statements = flow.statements
         self.rank = {s.name: i for i, s in enumerate(flow.steps)}
+        self.steps_of: dict[int, list[StepFlow]] = {}
+        for step in flow.steps:
+            for index in {*step.copies, *step.statements}:
+                self.steps_of.setdefault(index, []).append(step)
         self.provides = {s.name: self._provided(s) for s in flow.steps}
         self.local = {s.name: self._bound_in(s) for s in flow.steps}
         self.by_value = set().union(*(s.by_value for s in flow.steps)) if flow.steps else set()
@@ -112,7 +116,7 @@ class Placer:
 
     def users(self, index: int) -> list[StepFlow]:
         """The steps in which a statement is in force: those that repeat it, and its own."""
-        return [s for s in self.flow.steps if index in s.copies or index in s.statements]
+        return self.steps_of.get(index, [])
 
     def closed(self, index: int) -> bool:
         """Whether a definition or constant means the same at the top of a module."""

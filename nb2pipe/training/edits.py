@@ -1,0 +1,92 @@
+"""What a rewrite asks for, and the one place where it is done: text is put into lines, lines and blocks are added.
+
+A rewrite only says what to change; lines never move between cells, and every change carries its reason.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from nb2pipe.pipeline.model import Fragment
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """`text` is put in at `column` (UTF-8 bytes from 0, as in `ast`) of `line` (from 1 in the fragment)."""
+
+    line: int
+    column: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of nb2pipe's own, with their indent, before `line` (from 1 in the fragment; one past the end: at its end)."""
+
+    line: int
+    lines: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The lines `first` to `last` (whole statements, from 1 in the fragment) move into a block that `head` opens."""
+
+    first: int
+    last: int
+    head: str
+    reason: str
+
+
+Edit = Insert | Lines | Block
+
+
+def around(node: ast.expr, before: str, after: str, reason: str) -> tuple[Insert, Insert]:
+    """`before` and `after` around an expression: `around(node, "shared(", ")", ...)` makes a call of it."""
+    assert node.end_lineno is not None
+    assert node.end_col_offset is not None
+    return (
+        Insert(node.lineno, node.col_offset, before, reason),
+        Insert(node.end_lineno, node.end_col_offset, after, reason),
+    )
+
+
+def applied(fragment: Fragment, edits: Sequence[Edit]) -> Fragment:
+    """The fragment with all `edits` done. Their order counts only for those at the same place."""
+    inserts = [e for e in edits if isinstance(e, Insert)]
+    blocks = [e for e in edits if isinstance(e, Block)]
+    lines = _inserted(fragment.lines, inserts)
+    changes = {**dict(fragment.changes)}
+    for edit in inserts:
+        changes[edit.line - 1] = edit.reason
+    heads = [Lines(b.first, (_indent(fragment.lines[b.first - 1]) + b.head,), b.reason) for b in blocks]
+    added = [*fragment.added, *((e.line - 1, e.lines, e.reason) for e in (*_lines(edits), *heads))]
+    moved = {n - 1 for b in blocks for n in range(b.first, b.last + 1)}
+    return replace(
+        fragment,
+        lines=lines,
+        changes=tuple(sorted(changes.items())),
+        added=tuple(sorted(added, key=lambda row: row[0])),
+        moved=fragment.moved | moved,
+    )
+
+
+def _lines(edits: Iterable[Edit]) -> list[Lines]:
+    return [e for e in edits if isinstance(e, Lines)]
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _inserted(lines: Sequence[str], inserts: Sequence[Insert]) -> tuple[str, ...]:
+    """The lines with every text put in; from the right, so that columns stay true."""
+    done = [line.encode() for line in lines]
+    order = sorted(enumerate(inserts), key=lambda pair: (pair[1].line, pair[1].column, pair[0]), reverse=True)
+    for _, edit in order:
+        line = done[edit.line - 1]
+        done[edit.line - 1] = line[: edit.column] + edit.text.encode() + line[edit.column :]
+    return tuple(line.decode() for line in done)
