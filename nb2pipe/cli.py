@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
@@ -17,6 +18,7 @@ from nb2pipe.findings import Finding, Nb2pipeError, errors
 if TYPE_CHECKING:
     from nb2pipe.convert import Conversion
     from nb2pipe.targets.base import Event, OnEvent, RunResult
+    from nb2pipe.targets.tune import Trial, Tuned
 
 NOTEBOOK = click.argument("notebook", type=click.Path(path_type=Path))
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -119,15 +121,17 @@ def check(speech: Speech, notebook: Path) -> int:
     conversion = _load(notebook)
     document = conversion.check()
     speech.findings(conversion.findings, _sources(conversion))
-    speech.document(document, check_text(document))
+    speech.document(document, check_text(document, reasons=speech.verbose))
     return 1 if errors(conversion.findings) else 0
 
 
-def check_text(document: dict[str, Any]) -> str:
-    """The steps for people."""
+def check_text(document: dict[str, Any], *, reasons: bool = False) -> str:
+    """The steps for people; `reasons` says too why a step becomes a script instead of a function."""
     lines = [f"{document['pipeline']}: {len(document['steps'])} steps, {len(document['parameters'])} parameters"]
     for step in document["steps"]:
         lines.append(f"  {step['name']} (cells {', '.join(map(str, step['cells']))})")
+        if reasons and step.get("form_reason"):
+            lines.append(f"    a script, not a function: {step['form_reason']}")
         lines += [f"    takes {i['name']} from {i['from']}   [{i['why']}]" for i in step["inputs"]]
         lines += [f"    gives {o['name']}   [{o['why']}]" for o in step["outputs"]]
         for word, key in (("parameters", "parameters"), ("reads files", "files_in"), ("writes files", "files_out")):
@@ -268,6 +272,74 @@ def run_text(result: RunResult) -> str:
         where = f" at cell {result.error.cell} line {result.error.line}" if result.error.cell is not None else ""
         lines.append(f"step {result.error.step} failed{where}: {result.error.message}")
     return "\n".join([*lines, f"{result.status} in {result.seconds:.1f} s; logs in {result.run_dir}"])
+
+
+@cli.command()
+@NOTEBOOK
+@click.option("--trials", type=click.IntRange(min=1), help="How many trials (default: 20, or what the settings say).")
+@click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Trials at a time.")
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Fix a parameter for all trials.")
+@click.option("--new", "anew", is_flag=True, help="Begin anew instead of going on with the study that was left.")
+@click.option("--no-prune", is_flag=True, help="Let bad trials train to their end.")
+@common
+def tune(
+    speech: Speech,
+    notebook: Path,
+    trials: int | None,
+    parallel: int,
+    given: tuple[str, ...],
+    anew: bool,
+    no_prune: bool,
+) -> int:
+    """Tune the parameters that have a search space, on this machine."""
+    conversion = _load(notebook)
+    speech.findings([f for f in conversion.findings if f.severity != "error"], _sources(conversion))
+    tuned = conversion.tune(
+        _assignments(given),
+        trials=trials,
+        parallel=parallel,
+        anew=anew,
+        prune=not no_prune,
+        on_trial=lambda trial: speech.say(trial_text(trial)),
+        on_event=_notes(speech),
+    )
+    speech.document(tuned.to_json(), tune_text(tuned, notebook))
+    return 0 if tuned.best else 1
+
+
+def _notes(speech: Speech) -> OnEvent:
+    """Only what the user should know: the output of trials stays in their files."""
+
+    def show(event: Event) -> None:
+        if event.kind == "note" and speech.verbose:
+            speech.say(f"[{event.step}] {event.text}" if event.step else event.text)
+
+    return show
+
+
+def trial_text(trial: Trial) -> str:
+    """A row of the live table."""
+    value = "" if trial.objective is None else f"{trial.objective:.6g}"
+    chosen = "  ".join(f"{name}={_short(value)}" for name, value in trial.parameters.items())
+    row = f"trial {trial.number:>3}  {trial.status:<9}  {value:>12}  {trial.seconds:6.1f} s  {chosen}"
+    return f"{row}  {trial.message}".rstrip()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def tune_text(tuned: Tuned, notebook: Path) -> str:
+    """The outcome of a tuning for people, with the command that runs the pipeline with the best parameters."""
+    runs = ", ".join(f"{step} {count}" for step, count in tuned.step_runs.items() if count)
+    lines = [f"{len(tuned.trials)} trials to {tuned.direction} {tuned.objective}; runs of each step: {runs}"]
+    if tuned.best is None:
+        return "\n".join([*lines, f"no trial completed; see {tuned.folder}"])
+    words = [shlex.quote(word) for word in tuned.best_words()]
+    command = " ".join(["nb2pipe run", shlex.quote(str(notebook)), *(f"-p {word}" for word in words)])
+    lines += [f"best: trial {tuned.best.number}, {tuned.objective} = {tuned.best.objective}"]
+    lines += [f"plot: {path}" for path in tuned.plots]
+    return "\n".join([*lines, f"run the pipeline with the best parameters: {command}"])
 
 
 @cli.command()

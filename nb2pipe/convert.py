@@ -6,7 +6,9 @@ notebook = read(path) -> flow = analyse(notebook) -> pipeline = build(flow) -> p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from nb2pipe.dataflow.model import Flow
     from nb2pipe.pipeline.model import Pipeline
     from nb2pipe.targets.base import OnEvent, RunResult
+    from nb2pipe.targets.tune import OnTrial, Tuned
     from nb2pipe.verify import Verification
 
 Json = dict[str, Any]
@@ -85,18 +88,20 @@ class Conversion:
         """The dataflow. Only for a notebook whose cells parse."""
         from nb2pipe.dataflow.flow import analyse
 
-        return analyse(self.notebook, self.layout, self.cells, self.declared[0], self.options)
+        with collector_paused():
+            return analyse(self.notebook, self.layout, self.cells, self.declared[0], self.options)
 
     @cached_property
     def pipeline(self) -> Pipeline:
         """The IR with all findings. Raises Refused where the dataflow cannot even be looked at."""
         from nb2pipe import artifacts
         from nb2pipe.pipeline.build import build
-        from nb2pipe.training import distributed
+        from nb2pipe.training import distributed, reporting
 
         if not self._parses():
             raise Refused(self.early_findings)
-        return distributed(build(self.flow, self.options, artifacts))
+        with collector_paused():
+            return reporting(distributed(build(self.flow, self.options, artifacts)))
 
     def _parses(self) -> bool:
         blocking = ("syntax-error", "too-deep", "no-steps")
@@ -116,7 +121,8 @@ class Conversion:
         if errors(self.findings):
             raise Refused(self.findings)
         folder = self.path.resolve().parent
-        return generate(self.pipeline, self.notebook, data=sample_data(self.pipeline, folder))
+        with collector_paused():
+            return generate(self.pipeline, self.notebook, data=sample_data(self.pipeline, folder))
 
     # --- commands ---------------------------------------------------------------------------------------------------
     def check(self) -> Json:
@@ -177,12 +183,46 @@ class Conversion:
         on_event: OnEvent = lambda event: None,
     ) -> RunResult:
         """Run the pipeline on this machine; the project is generated in the notebook's `.nb2pipe` folder."""
-        from nb2pipe.codegen.write import write
+        home = self.path.resolve().parent
+        return run_project(
+            self._written(home), home, parameters, jobs=jobs, cache=cache, engine=engine, on_event=on_event
+        )
+
+    def tune(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        trials: int | None = None,
+        parallel: int = 1,
+        anew: bool = False,
+        prune: bool = True,
+        on_trial: OnTrial = lambda trial: None,
+        on_event: OnEvent = lambda event: None,
+    ) -> Tuned:
+        """Tune the parameters that have a search space, on this machine; the study goes into `.nb2pipe`."""
+        from nb2pipe.targets.tune import tune
 
         home = self.path.resolve().parent
+        return tune(
+            self._written(home),
+            trials=trials or self.options.trials,
+            parallel=parallel,
+            parameters=parameters,
+            notebook_dir=home,
+            studies_dir=home / ".nb2pipe" / "studies",
+            anew=anew,
+            prune=prune,
+            on_trial=on_trial,
+            on_event=on_event,
+        )
+
+    def _written(self, home: Path) -> Path:
+        """The project as a run needs it, in the `.nb2pipe` folder of `home`."""
+        from nb2pipe.codegen.write import write
+
         project = home / ".nb2pipe" / "projects" / self.project.name
         write(self.project, project, overwrite=True)
-        return run_project(project, home, parameters, jobs=jobs, cache=cache, engine=engine, on_event=on_event)
+        return project
 
     def verify(
         self,
@@ -227,6 +267,18 @@ def run_project(
     from nb2pipe.targets.local import run
 
     return run(project, given, jobs=jobs, cache=cache, notebook_dir=home, runs_dir=runs, on_event=on_event)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """While it lasts Python looks for no garbage: of the millions of objects of a long notebook nearly all stay."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def load(path: str | Path, **overrides: Any) -> Conversion:
@@ -290,11 +342,12 @@ def step_documents(pipeline: Pipeline) -> list[Json]:
             "outputs": [{"name": o.name, "why": o.why, "type": o.type} for o in step.outputs],
             "parameters": list(step.parameters),
             "shared": list(step.copies),
-            "files_in": list(step.files_in),
+            "files_in": [f.path for f in step.files_in],
             "files_out": list(step.files_out),
             "after": list(step.after),
             "requirements": [r.spec for r in step.requirements],
             "form": step.form,
+            "form_reason": step.form_reason,
         }
         for step in pipeline.steps
     ]

@@ -85,6 +85,7 @@ CODES: dict[str, Code] = {
     ),
     "unknown-nbformat": Code("error", "The notebook's format version is not known.", "Save it as nbformat 4."),
     "other-language": Code("error", "The notebook is not written in Python 3.", "Only Python 3 notebooks convert."),
+    "unknown-syntax": Code("error", "A cell uses syntax that is not known here.", "Write it in an older way."),
     "too-deep": Code("error", "An expression is nested too deeply to be analysed.", "Split it into statements."),
     # --- tags, options, parameters ------------------------------------------------------------------------------
     "no-steps": Code(
@@ -112,6 +113,16 @@ CODES: dict[str, Code] = {
     ),
     "default-outside-search": Code(
         "warning", "A parameter's default lies outside its search space.", "Widen the space or change the default."
+    ),
+    "bad-objective": Code(
+        "error",
+        "An objective names no number that tuning could optimise.",
+        "Put `objective:minimize:NAME` or `objective:maximize:NAME` on the one cell of a step that computes NAME.",
+    ),
+    "no-tuning": Code(
+        "error",
+        "There is nothing to tune.",
+        "Write a search space beside a parameter and put an objective tag on the cell that computes what it improves.",
     ),
     "stray-search": Code(
         "warning", "A search space stands outside the `parameters` cells.", "Move the line into a `parameters` cell."
@@ -211,6 +222,7 @@ CODES: dict[str, Code] = {
     "unknown-parameter": Code("error", "The pipeline has no such parameter.", "Use the parameter's name."),
     "parameter-type": Code("error", "A value is not of its parameter's type.", "Give a value of that type."),
     "missing-extra": Code("error", "A package that the command needs is not installed.", "Install the named extra."),
+    "tuning-failed": Code("error", "Tuning could not begin.", "Correct the step that failed: `nb2pipe run` shows it."),
     "compile-failed": Code("error", "The pipeline cannot be compiled.", "Correct pipeline.py, or convert again."),
     "code-too-large": Code(
         "error", "A step's code is too large to travel inside the pipeline.", "Build an image and use --image REF."

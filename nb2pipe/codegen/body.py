@@ -49,15 +49,16 @@ def shared_file(shared: Shared, context: Context) -> Source:
     """shared.py: what several steps use, in notebook order."""
     file = _File(context)
     title = f"What several steps of the pipeline `{context.package}` use."
-    helpers = worker_imports(context.package, shared.frameworks)
+    helpers = helper_imports(context.package, shared.frameworks, shared.reports)
     file.head(title, (), shared.prelude, shared.imports, (*shared.extra_imports, *helpers))
     file.section(shared.definitions, 0, 2)
     return file.source()
 
 
-def worker_imports(package: str, frameworks: Iterable[str]) -> list[str]:
-    """The imports of the generated modules that spread a training over workers."""
-    return [f"from {package} import {name}_workers" for name in frameworks]
+def helper_imports(package: str, frameworks: Iterable[str], reports: bool) -> list[str]:
+    """The imports of the generated modules that spread a training over workers, and report to a trial."""
+    names = [*(f"{name}_workers" for name in frameworks), *(["trial_reports"] if reports else [])]
+    return [f"from {package} import {name}" for name in names]
 
 
 @lru_cache(maxsize=1024)
@@ -95,7 +96,8 @@ def _step_file(step: Step, context: Context, function: str) -> Source:
         bound |= {i.name for i in step.inputs} | set(step.parameters)
     types = Annotations(own, early, defined, any(s.future for s in taken), bound & set(dir(builtins)))
     title = f"Step `{step.name}` of the pipeline `{context.package}`."
-    extra = (*step.extra_imports, *worker_imports(context.package, [step.framework] if step.framework else ()))
+    helpers = helper_imports(context.package, [step.framework] if step.framework else (), step.reports)
+    extra = (*step.extra_imports, *helpers)
     if step.form == "module":
         declared = _declarations(step, context, types)
         file.head(title, step.shared, step.prelude, step.imports, extra, types, scripted=bool(declared))

@@ -18,7 +18,7 @@ from nb2pipe.codegen.literal import one_line
 from nb2pipe.codegen.paths import is_safe
 from nb2pipe.codegen.render import render
 from nb2pipe.notebook.model import Notebook
-from nb2pipe.pipeline.graph import filled, graph, worker_files
+from nb2pipe.pipeline.graph import filled, graph, helper_files
 from nb2pipe.pipeline.model import Pipeline, Shared, Step
 from nb2pipe.pipeline.scaffold import scaffold
 
@@ -169,7 +169,9 @@ def _scaffold(pipeline: Pipeline, package: str, modules: Sequence[str]) -> dict[
     title = one_line(pipeline.title) or pipeline.name
     files[f"{package}/__init__.py"] = render("package/init.py.j2", title=title, **values)
     files[f"{package}/steps/__init__.py"] = render("package/steps_init.py.j2", **values)
-    files |= {f"{package}/{name}": render(f"package/{name}.j2", **values) for name in worker_files(pipeline.steps)}
+    reports = pipeline.shared.reports or any(step.reports for step in pipeline.steps)
+    helpers = helper_files((step.framework for step in pipeline.steps), reports)
+    files |= {f"{package}/{name}": render(f"package/{name}.j2", **values) for name in helpers}
     files[f"{package}/artifacts.py"] = artifacts.source(_stored_types(pipeline), _imported(pipeline))
     return files
 

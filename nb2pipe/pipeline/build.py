@@ -19,7 +19,7 @@ from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Notebook, StepTags
 from nb2pipe.options import Options
 from nb2pipe.pipeline.carried import carried_findings
-from nb2pipe.pipeline.forms import why_module
+from nb2pipe.pipeline.forms import unbound, why_module
 from nb2pipe.pipeline.fragments import alone_on_its_lines, remaining, statement_fragment
 from nb2pipe.pipeline.model import (
     Artifact,
@@ -27,6 +27,7 @@ from nb2pipe.pipeline.model import (
     Dropped,
     Fragment,
     Input,
+    InputFile,
     Metric,
     Output,
     Pipeline,
@@ -34,6 +35,7 @@ from nb2pipe.pipeline.model import (
     Shared,
     Step,
 )
+from nb2pipe.pipeline.objectives import objective_findings, objective_metrics
 from nb2pipe.pipeline.passes import PASSES
 from nb2pipe.pipeline.placement import Placement, Placer
 from nb2pipe.pipeline.requirements import normalized, requirements
@@ -56,7 +58,7 @@ def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
     """The pipeline of an analysed notebook, with the findings of all stages so far."""
     builder = _Builder(flow, options, storage)
     steps = tuple(builder.step(s) for s in flow.steps)
-    findings = [*flow.findings, *builder.findings]
+    findings = [*flow.findings, *builder.findings, *objective_findings(flow)]
     major_minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     pipeline = Pipeline(
         name=pipeline_name(flow.notebook, options),
@@ -117,9 +119,12 @@ class _Builder:
         self.findings: list[Finding] = carried_findings(self.placer)
         self.folder = Path(flow.notebook.path).resolve().parent
         self.bundled = self._bundled()
+        self.unbound = unbound(flow)
         self.needs: dict[str, tuple[Requirement, ...]] = {}
         self.futures = {s.index for s in flow.statements if s.kind == "future"}
         self.shared_imports = {s.index for s in flow.statements if s.step is None and s.kind == "import"}
+        given = {(p.cell, p.name) for p in flow.parameters}
+        self.declared = {s.index for s in flow.statements if any((s.cell, n) in given for n in s.writes)}
         self.asked = [(s, f"cell {i} line {n}: pip install") for i, c in flow.cells.items() for s, n in c.requirements]
         self.imported: dict[int, dict[str, Place]] = {}
         self.distributions = {s.name: self._distributions(s) for s in flow.steps} if self.asked else {}
@@ -150,21 +155,31 @@ class _Builder:
             if index in moved:
                 fragment = self._fragment(self.flow.statements[index], edits)
                 taken.setdefault(fragment.cell, []).append((fragment.line, fragment.line + len(fragment.lines) - 1))
-        cells = [c for c in step.cells if c in self.flow.cells]
-        return tuple(f for c in cells for f in remaining(self.flow.cells[c], taken.get(c, ()), edits))
+        cells = {c: remaining(self.flow.cells[c], taken.get(c, ()), edits) for c in step.cells if c in self.flow.cells}
+        for index in self._settled(step, moved):
+            cells.setdefault(self.flow.statements[index].cell, []).append(
+                self._fragment(self.flow.statements[index], edits)
+            )
+        return tuple(f for _, fragments in sorted(cells.items()) for f in fragments)
+
+    def _settled(self, step: StepFlow, moved: set[int]) -> list[int]:
+        """The statements of shared cells that run in this step's body; parameters are given instead."""
+        here = [i for i in step.statements if i not in moved and i not in self.declared]
+        return [i for i in here if self.flow.statements[i].cell not in step.cells]
 
     # --- steps --------------------------------------------------------------------------------------------------------
     def step(self, step: StepFlow) -> Step:
         """The IR of one step."""
         placement, name = self.placement, step.name
         tags: StepTags = self.tags[name]
-        reason = why_module(self.flow, step, placement)
+        reason = why_module(self.flow, step, placement, self.unbound)
         numbers, edits = metrics(self.flow, step)
+        numbers = objective_metrics(self.flow, step, numbers)
         inside = [self.flow.statements[i] for i in {*step.statements, *placement.setup[name], *placement.top[name]}]
         if not reason:
             edits |= main_guard_edits(self.flow, inside)
         body = self._body(step, edits)
-        waits = any(_awaits(s.node) for s in inside)
+        waits = any(isinstance(n, _AWAITS) for s in inside for n in s.nodes) and any(_awaits(s.node) for s in inside)
         if waits and reason:
             message = f"step {name} needs a module ({reason}), where `await` cannot stand at the top"
             self.findings.append(finding("await-in-module", message, cell=step.cells[0], line=1))
@@ -196,8 +211,9 @@ class _Builder:
             else "",
             maybe_unbound=tuple(sorted(step.maybe_unbound)),
             is_async=waits and not reason,
-            files_in=tuple(path for path, _ in step.files_in),
+            files_in=tuple(InputFile(path, source) for path, source in step.files_in),
             files_out=step.files_out,
+            folders=step.folders,
             after=step.after,
             requirements=self.needs[name],
             resources=tags.resources,
@@ -375,6 +391,9 @@ def _unused(name: str, taken: Iterable[str]) -> str:
     while name in used:
         name = f"step_{name}"
     return name
+
+
+_AWAITS = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.comprehension)
 
 
 def _awaits(node: ast.AST) -> bool:

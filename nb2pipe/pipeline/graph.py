@@ -5,7 +5,6 @@ It is written into the project's `nb2pipe.map.json`, so that a project runs with
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -31,8 +30,18 @@ def graph(pipeline: Pipeline, package: str) -> Json:
         "image": pipeline.image,
         "parameters": [_parameter(parameter) for parameter in pipeline.parameters],
         "input_files": [path for path in pipeline.input_files if is_staged(path)],
+        "objective": _objective(pipeline),
         "steps": [_step(pipeline, index, package) for index in range(len(pipeline.steps))],
     }
+
+
+def _objective(pipeline: Pipeline) -> Json | None:
+    """What tuning optimises: the metric `name` of `step`."""
+    steps = {cell: step.name for step in pipeline.steps for cell in step.cells}
+    for objective in pipeline.objectives:
+        if objective.cell in steps:
+            return {"goal": objective.goal, "name": objective.name, "step": steps[objective.cell]}
+    return None
 
 
 def is_staged(path: str) -> bool:
@@ -83,8 +92,7 @@ def _parameter(parameter: Parameter) -> Json:
 
 
 def _step(pipeline: Pipeline, index: int, package: str) -> Json:
-    step, earlier = pipeline.steps[index], pipeline.steps[:index]
-    files_in = list(_files_in(step, earlier))
+    step = pipeline.steps[index]
     resources = asdict(step.resources)
     resources["env"] = dict(step.resources.env)
     return {
@@ -100,12 +108,13 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "maybe_unbound": list(step.maybe_unbound),
         "metrics_output": _metrics_output(step),
         "parameters": list(step.parameters),
-        "files_in": files_in,
+        "files_in": [asdict(file) for file in step.files_in if is_staged(file.path)],
         "files_out": [path for path in step.files_out if is_staged(path)],
-        "files_fixed": [path for path in step.files_in if not is_staged(path)],
+        "files_fixed": [file.path for file in step.files_in if not is_staged(file.path)],
+        "folders": list(step.folders),
         "files_made": [path for path in step.files_out if not is_staged(path)],
-        "after": _after(step, earlier),
-        "code": _code(step, earlier, package),
+        "after": _after(step),
+        "code": _code(pipeline, index, package),
         "requirements": [requirement.spec for requirement in step.requirements],
         "resources": resources,
         "workers": step.workers,
@@ -114,10 +123,10 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
     }
 
 
-def worker_files(steps: Iterable[Step]) -> list[str]:
-    """The files of the package that spread the training of `steps` over workers."""
-    names = sorted({step.framework for step in steps if step.framework})
-    return ["cluster.py", *(f"{name}_workers.py" for name in names)] if names else []
+def helper_files(frameworks: Iterable[str], reports: bool) -> list[str]:
+    """The files of the package that spread the trainings of `frameworks` ("" is none) over workers, or report."""
+    names = [f"{name}_workers.py" for name in sorted({*frameworks} - {""})] + ["trial_reports.py"] * reports
+    return ["cluster.py", *names] if names else []
 
 
 def _inputs(step: Step) -> list[Json]:
@@ -157,38 +166,23 @@ def _returns(step: Step) -> list[str]:
     return names if metrics is None or metrics in names else [*names, metrics]
 
 
-def _files_in(step: Step, earlier: Sequence[Step]) -> Iterator[Json]:
-    """Where each file that the step reads comes from; folders match the files inside them, and the other way round."""
-    for path in step.files_in:
-        if not is_staged(path):
-            continue
-        makers = {made: maker.name for maker in earlier for made in maker.files_out if _touches(path, made)}
-        if not makers:
-            yield {"path": path, "source": None}
-        for made, maker in makers.items():
-            yield {"path": made, "source": maker}
-
-
-def _touches(path: str, made: str) -> bool:
-    path, made = posixpath.normpath(path), posixpath.normpath(made)
-    return path == made or path.startswith(made + "/") or made.startswith(path + "/")
-
-
-def _after(step: Step, earlier: Sequence[Step]) -> list[str]:
+def _after(step: Step) -> list[str]:
     """Steps that must end before this one starts although they hand nothing over."""
-    fixed = [path for path in step.files_in if not is_staged(path)]
-    makers = [maker.name for maker in earlier if any(_touches(p, made) for p in fixed for made in maker.files_out)]
+    makers = [file.source for file in step.files_in if file.source is not None and not is_staged(file.path)]
     return list(dict.fromkeys([*step.after, *makers]))
 
 
-def _code(step: Step, earlier: Sequence[Step], package: str) -> list[str]:
+def _code(pipeline: Pipeline, index: int, package: str) -> list[str]:
     """The project's files that the step needs to run: its own, and shared.py, where stored classes are."""
+    step, earlier = pipeline.steps[index], pipeline.steps[:index]
     sources = {item.source for item in step.inputs}
     for maker in reversed(earlier):
         if maker.name in sources:
             sources.update(item.source for item in maker.inputs)
     ancestors = [maker for maker in earlier if maker.name in sources]
-    shared = [f"{package}/shared.py"] if any(item.shared for item in (step, *ancestors)) else []
-    steps = [f"{package}/steps/{step.name}.py"]
-    scaffold = ["__init__.py", "artifacts.py", "task.py", *worker_files([step])]
-    return [f"{package}/{name}" for name in scaffold] + shared + [f"{package}/steps/__init__.py", *steps]
+    shares = any(item.shared for item in (step, *ancestors))
+    frameworks = [step.framework, *(pipeline.shared.frameworks if shares else ())]
+    reports = step.reports or (shares and pipeline.shared.reports)
+    scaffold = ["__init__.py", "artifacts.py", "task.py", *helper_files(frameworks, reports)]
+    shared = ["shared.py"] if shares else []
+    return [f"{package}/{name}" for name in (*scaffold, *shared, "steps/__init__.py", f"steps/{step.name}.py")]

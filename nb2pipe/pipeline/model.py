@@ -56,6 +56,15 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file or folder that a step finds at `path`: given by the step `source`, or, without one, from beside the
+    notebook."""
+
+    path: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A name that a step gives. `type` is the annotation, "" when unknown."""
 
@@ -92,9 +101,10 @@ class Step:
     Module form: the file is a script; after `prelude`, `imports` and the names from shared.py come `definitions`,
     `setup` and `body` at module level, and inputs and parameters are globals that the runner puts there beforehand.
 
-    A step with `workers` runs in that many processes; `framework` is what it trains with, once it was rewritten for them.
+    A step with `workers` runs in that many processes; `framework` is what it trains with, once rewritten for them.
+    One that `reports` tells the trial that it is in how its training goes.
     `outputs` are in the order that the function returns them. `metrics` are returned last, as a dict named
-    `metrics_output`. `maybe_unbound` are outputs that may not exist when the step ends (module form only).
+    `metrics_output`. `folders` are those beside the notebook that it writes files into. `maybe_unbound` are outputs that may not exist when the step ends (module form only).
     """
 
     name: str
@@ -118,25 +128,31 @@ class Step:
     metrics_output: str
     maybe_unbound: tuple[str, ...]
     is_async: bool
-    files_in: tuple[str, ...]
+    files_in: tuple[InputFile, ...]
     files_out: tuple[str, ...]
     after: tuple[str, ...]
     requirements: tuple[Requirement, ...]
     resources: Resources
     workers: int | None = None
     framework: str = ""
+    reports: bool = False
     runner: str | None = None
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """shared.py: what several steps use, in notebook order. `frameworks` are those whose workers it serves."""
+    """shared.py: what several steps use, in notebook order. `frameworks` are those whose workers it serves.
+
+    `reports` as in a step.
+    """
 
     prelude: tuple[Fragment, ...] = ()
     imports: tuple[Fragment, ...] = ()
     extra_imports: tuple[str, ...] = ()
     definitions: tuple[Fragment, ...] = ()
     frameworks: tuple[str, ...] = ()
+    reports: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,29 @@ class Local:
         return project / "nb2pipe.map.json"
 
 
+class Stopped(Exception):
+    """A run was ended from outside: its `Part` said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a pipeline, to be run alone.
+
+    Only `steps` run; what they need of others is taken from the run in `given`, its folder. Every step gets `env`.
+    The run ends as soon as `stopped`, which is asked several times a second, says so.
+    """
+
+    steps: frozenset[str]
+    given: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    stopped: Callable[[], bool] = lambda: False
+
+
 def run(
     project: Path,
     parameters: Mapping[str, Any],
     *,
+    part: Part | None = None,
     jobs: int | None = None,
     cache: bool = True,
     notebook_dir: Path,
@@ -58,8 +77,9 @@ def run(
 
     Input files are read from `notebook_dir`. The run's logs and artifacts stay in a new folder below `runs_dir`; steps
     computed before are taken from `cache_dir` (default: `.nb2pipe/cache` in `notebook_dir`) unless `cache` is False.
-    A failing step ends what depends on it, nothing else. Raises ParameterError before anything runs, ProjectError for
-    a folder that is no project, and KeyboardInterrupt on Ctrl-C or SIGTERM, with every child ended and nothing left.
+    A failing step ends what depends on it, nothing else. `part` is all of the pipeline unless given. Raises
+    ParameterError before anything runs, ProjectError for a folder that is no project, and, with every child ended and
+    nothing left, KeyboardInterrupt on Ctrl-C or SIGTERM and Stopped when `part` says so.
     """
     graph = read_map(project)["pipeline"]
     texts = parameter_texts(graph, parameters)
@@ -69,7 +89,8 @@ def run(
     if store:
         store.sweep()
     run_dir = new_run_dir(runs_dir.resolve())
-    job = _Run(graph, texts, project.resolve(), notebook_dir.resolve(), run_dir, store, on_event)
+    part = part or Part(frozenset(step["name"] for step in graph["steps"]))
+    job = _Run(graph, texts, project.resolve(), notebook_dir.resolve(), run_dir, store, on_event, part)
     try:
         with sigterm_interrupts():
             return job.run(max(1, jobs or available_cores()))
@@ -161,19 +182,33 @@ class _Run:
     run_dir: Path
     cache: Cache | None
     on_event: OnEvent
+    part: Part
     states: dict[str, _State] = field(default_factory=dict)
     children: Children = field(default_factory=Children)
 
     def run(self, jobs: int) -> RunResult:
         started = time.monotonic()
         for step in self.graph["steps"]:
-            self.states[step["name"]] = _State(step, self.run_dir / "steps" / step["name"])
+            if step["name"] in self.part.steps:
+                self.states[step["name"]] = _State(step, self.run_dir / "steps" / step["name"])
+            elif self.part.given:
+                self.states[step["name"]] = self._given(
+                    _State(step, self.part.given / "steps" / step["name"], "cached")
+                )
         self._start_ready(jobs)
         while len(self.children):
-            for name, child, status in self.children.wait():
+            for name, child, status in self.children.wait(self.part.stopped):
                 self._ended(self.states[name], child, status)
+            if self.part.stopped():
+                raise Stopped
             self._start_ready(jobs)
         return self._result(time.monotonic() - started)
+
+    def _given(self, state: _State) -> _State:
+        """The state of a step that an earlier run did."""
+        if self.cache is not None and state.results.is_dir():
+            state.files = tree_digests(state.results)
+        return state
 
     def _start_ready(self, jobs: int) -> None:
         """Starts every step whose sources are done, in the notebook's order; one that is cached is done at once."""
@@ -305,7 +340,7 @@ class _Run:
 
     def _env(self, step: Json) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [str(self.project), os.environ.get("PYTHONPATH")]))
-        env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **step["resources"]["env"]}
+        env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.part.env, **step["resources"]["env"]}
         env.setdefault("PYTHONIOENCODING", "utf-8")
         env.pop("STEP_REPORTS", None)
         return env
@@ -341,13 +376,14 @@ class _Run:
         self.on_event(Event("finished", state.name, text, status=status, seconds=seconds))
 
     def _result(self, seconds: float) -> RunResult:
-        failures = [state.failure for state in self.states.values() if state.failure]
+        states = [state for name, state in self.states.items() if name in self.part.steps]
+        failures = [state.failure for state in states if state.failure]
         return RunResult(
             "failed" if failures else "succeeded",
             self.run_dir,
             seconds,
-            tuple(_step_result(state) for state in self.states.values()),
-            merged_metrics({state.name: state.metrics for state in self.states.values()}),
+            tuple(_step_result(state) for state in states),
+            merged_metrics({state.name: state.metrics for state in states}),
             failures[0] if failures else None,
         )
 

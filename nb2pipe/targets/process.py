@@ -102,9 +102,12 @@ class Children:
             os.set_blocking(pipe.fileno(), False)
             self._selector.register(pipe, selectors.EVENT_READ, (name, stream))
 
-    def wait(self) -> list[tuple[str, Child, int]]:
-        """Passes output on until a child ends; returns the ended ones with their exit status."""
-        while self._running:
+    def wait(self, stopped: Callable[[], bool] = lambda: False) -> list[tuple[str, Child, int]]:
+        """Passes output on until a child ends; returns the ended ones with their exit status.
+
+        Returns nothing as soon as `stopped`, which is asked several times a second, says so.
+        """
+        while self._running and not stopped():
             # A child that closed its output is about to end: look soon.
             closed = len(self._selector.get_map()) < 2 * len(self._running)
             for key, _ in self._selector.select(timeout=0.002 if closed else 0.05):

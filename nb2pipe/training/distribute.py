@@ -76,9 +76,9 @@ def _rewritten(step: Step, framework: Framework, rewrite: Rewrite) -> Step:
     env = tuple({**dict(step.resources.env), **dict(rewrite.env)}.items())
     return replace(
         step,
-        definitions=_edited("definitions", step.definitions, rewrite.edits),
-        setup=_edited("setup", step.setup, rewrite.edits),
-        body=_edited("body", step.body, rewrite.edits),
+        definitions=edited("definitions", step.definitions, rewrite.edits),
+        setup=edited("setup", step.setup, rewrite.edits),
+        body=edited("body", step.body, rewrite.edits),
         framework=framework.name,
         requirements=_with(step.requirements, rewrite.requirements),
         resources=replace(step.resources, env=env),
@@ -88,13 +88,14 @@ def _rewritten(step: Step, framework: Framework, rewrite: Rewrite) -> Step:
 def _rewritten_shared(shared: Shared, framework: Framework, rewrite: Rewrite) -> Shared:
     if not any(section == "shared" for section, _ in rewrite.edits):
         return shared
-    definitions = _edited("shared", shared.definitions, rewrite.edits)
+    definitions = edited("shared", shared.definitions, rewrite.edits)
     return replace(shared, definitions=definitions, frameworks=tuple(sorted({*shared.frameworks, framework.name})))
 
 
-def _edited(
+def edited(
     section: Section, fragments: tuple[Fragment, ...], edits: Mapping[Key, tuple[Edit, ...]]
 ) -> tuple[Fragment, ...]:
+    """The fragments of a section with the edits that there are for them."""
     return tuple(applied(f, edits[section, i]) if (section, i) in edits else f for i, f in enumerate(fragments))
 
 

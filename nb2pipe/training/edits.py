@@ -24,7 +24,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines of nb2pipe's own, with their indent, before `line` (from 1 in the fragment; one past the end: at its end)."""
+    """Lines of nb2pipe's own, with their indent, before `line` (from 1; one past the end: at the fragment's end)."""
 
     line: int
     lines: tuple[str, ...]

@@ -1,0 +1,84 @@
+"""What a trial of tuning is: the dataflow tells which steps run once, and which run again for each trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nb2pipe.findings import Nb2pipeError, finding
+
+Json = Mapping[str, Any]
+
+
+class NoTuning(Nb2pipeError):
+    """The pipeline has no search space, no objective, or no way from one to the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The steps of a tuning, each group in the order of the pipeline.
+
+    `before` run once, all trials take what they give; `trial` run in every trial; what is in neither is not needed for
+    the objective. `tuned` are the parameters with a search space that change the objective, `idle` those that do not.
+    """
+
+    before: tuple[str, ...]
+    trial: tuple[str, ...]
+    tuned: tuple[str, ...]
+    idle: tuple[str, ...]
+
+
+def trial_slice(graph: Json) -> Slice:
+    """The slice of a pipeline's graph (see pipeline.graph). Raises NoTuning with the reason."""
+    objective = graph["objective"]
+    searched = [p["name"] for p in graph["parameters"] if p["search"]]
+    if objective is None:
+        raise _none("no cell has an objective tag")
+    if not searched:
+        raise _none("no parameter has a search space")
+    steps = {step["name"]: step for step in graph["steps"]}
+    needed = _needed(steps, objective["step"])
+    used = {name for step in needed for name in steps[step]["parameters"]}
+    tuned = tuple(name for name in searched if name in used)
+    if not tuned:
+        raise _none(f"none of {', '.join(searched)} changes {objective['name']}")
+    touched = _touched(steps, tuned)
+    return Slice(
+        tuple(name for name in steps if name in needed - touched),
+        tuple(name for name in steps if name in needed & touched),
+        tuned,
+        tuple(name for name in searched if name not in used),
+    )
+
+
+def sources(step: Json) -> set[str]:
+    """The steps that must be done before `step`."""
+    rows = [*step["inputs"], *step["files_in"]]
+    return {row["source"] for row in rows if row["source"] is not None} | set(step["after"])
+
+
+def _needed(steps: Mapping[str, Json], last: str) -> set[str]:
+    """`last` and every step before it."""
+    found: set[str] = set()
+    waiting = [last]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += sources(steps[name])
+    return found
+
+
+def _touched(steps: Mapping[str, Json], tuned: Iterable[str]) -> set[str]:
+    """The steps that take a tuned parameter, and every step after them; `steps` stand in an order that may be run."""
+    names = set(tuned)
+    found: set[str] = set()
+    for name, step in steps.items():
+        if names & set(step["parameters"]) or found & sources(step):
+            found.add(name)
+    return found
+
+
+def _none(reason: str) -> NoTuning:
+    return NoTuning([finding("no-tuning", f"There is nothing to tune: {reason}.")])
