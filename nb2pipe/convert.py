@@ -122,7 +122,12 @@ class Conversion:
             raise Refused(self.findings)
         folder = self.path.resolve().parent
         with collector_paused():
-            return generate(self.pipeline, self.notebook, data=sample_data(self.pipeline, folder))
+            return generate(
+                self.pipeline,
+                self.notebook,
+                data=sample_data(self.pipeline, folder),
+                platform="vertex" if self.options.target == "vertex" else "kfp",
+            )
 
     # --- commands ---------------------------------------------------------------------------------------------------
     def check(self) -> Json:
@@ -180,13 +185,16 @@ class Conversion:
         jobs: int | None = None,
         cache: bool = True,
         engine: str = "process",
+        workers: int | None = None,
         on_event: OnEvent = lambda event: None,
     ) -> RunResult:
-        """Run the pipeline on this machine; the project is generated in the notebook's `.nb2pipe` folder."""
+        """Run the pipeline on this machine; the project is generated in the notebook's `.nb2pipe` folder.
+
+        `workers` is how many workers the steps that have some get; their tags say it unless given.
+        """
         home = self.path.resolve().parent
-        return run_project(
-            self._written(home), home, parameters, jobs=jobs, cache=cache, engine=engine, on_event=on_event
-        )
+        options: Json = {"jobs": jobs, "cache": cache, "engine": engine, "workers": workers, "on_event": on_event}
+        return run_project(self._written(home), home, parameters, **options)
 
     def tune(
         self,
@@ -255,6 +263,7 @@ def run_project(
     jobs: int | None = None,
     cache: bool = True,
     engine: str = "process",
+    workers: int | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> RunResult:
     """Run a generated project; input files are looked for in `home`, which also gets `.nb2pipe/runs`."""
@@ -266,7 +275,8 @@ def run_project(
         return run_kfp(project, given, notebook_dir=home, runs_dir=runs, on_event=on_event)
     from nb2pipe.targets.local import run
 
-    return run(project, given, jobs=jobs, cache=cache, notebook_dir=home, runs_dir=runs, on_event=on_event)
+    options: Json = {"jobs": jobs, "cache": cache, "workers": workers, "on_event": on_event}
+    return run(project, given, notebook_dir=home, runs_dir=runs, **options)
 
 
 @contextmanager

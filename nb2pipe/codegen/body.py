@@ -50,7 +50,7 @@ def shared_file(shared: Shared, context: Context) -> Source:
     file = _File(context)
     title = f"What several steps of the pipeline `{context.package}` use."
     helpers = helper_imports(context.package, shared.frameworks, shared.reports)
-    file.head(title, (), shared.prelude, shared.imports, (*shared.extra_imports, *helpers))
+    file.head(title, helpers, shared.prelude, shared.imports, shared.extra_imports)
     file.section(shared.definitions, 0, 2)
     return file.source()
 
@@ -59,6 +59,12 @@ def helper_imports(package: str, frameworks: Iterable[str], reports: bool) -> li
     """The imports of the generated modules that spread a training over workers, and report to a trial."""
     names = [*(f"{name}_workers" for name in frameworks), *(["trial_reports"] if reports else [])]
     return [f"from {package} import {name}" for name in names]
+
+
+def shared_import(package: str, step: Step) -> list[str]:
+    """The import of the names that the step takes from shared.py."""
+    note = "# noqa: E402" if step.prelude else ""
+    return from_import(f"{package}.shared", sorted(step.shared), note) if step.shared else []
 
 
 @lru_cache(maxsize=1024)
@@ -97,14 +103,14 @@ def _step_file(step: Step, context: Context, function: str) -> Source:
     types = Annotations(own, early, defined, any(s.future for s in taken), bound & set(dir(builtins)))
     title = f"Step `{step.name}` of the pipeline `{context.package}`."
     helpers = helper_imports(context.package, [step.framework] if step.framework else (), step.reports)
-    extra = (*step.extra_imports, *helpers)
+    inside = [*helpers, *shared_import(context.package, step)]
     if step.form == "module":
         declared = _declarations(step, context, types)
-        file.head(title, step.shared, step.prelude, step.imports, extra, types, scripted=bool(declared))
+        file.head(title, inside, step.prelude, step.imports, step.extra_imports, types, scripted=bool(declared))
         file.module(step, declared)
     else:
         signature = _signature(step, function, context, types)
-        file.head(title, step.shared, step.prelude, step.imports, extra, types)
+        file.head(title, inside, step.prelude, step.imports, step.extra_imports, types)
         file.function(step, signature)
     return file.source()
 
@@ -191,14 +197,14 @@ class _File:
     def head(
         self,
         title: str,
-        shared: Sequence[str],
+        inside: Sequence[str],
         prelude: Sequence[Fragment],
         imports: Sequence[Fragment],
         extra: Sequence[str],
         types: Annotations | None = None,
         scripted: bool = False,
     ) -> None:
-        """The docstring, `prelude` and every import, the names from shared.py last."""
+        """The docstring, `prelude` and every import, those from `inside` the package last."""
         taken = statements(imports)
         self.docstring(title)
         if scripted:
@@ -209,9 +215,7 @@ class _File:
         self.scaffold(sorted(own, key=lambda line: (line.startswith("from"), line)))
         self.section(prelude, 0, 1)
         self.imports([s for s in taken if not s.future])
-        if shared:
-            note = "# noqa: E402" if prelude else ""
-            self.scaffold(from_import(f"{self.context.package}.shared", sorted(shared), note))
+        self.scaffold(inside)
         self.scaffold(types.checked_imports() if types else ())
 
     def docstring(self, title: str) -> None:

@@ -6,14 +6,15 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nb2pipe import artifacts
 from nb2pipe.codegen.body import Context, Source, function_name, hidden_names, shared_file, step_file
 from nb2pipe.codegen.imports import bound_names
+from nb2pipe.codegen.jobs import job_text, kubeflow_jobs
 from nb2pipe.codegen.literal import one_line
 from nb2pipe.codegen.paths import is_safe
 from nb2pipe.codegen.render import render
@@ -22,7 +23,11 @@ from nb2pipe.pipeline.graph import filled, graph, helper_files
 from nb2pipe.pipeline.model import Pipeline, Shared, Step
 from nb2pipe.pipeline.scaffold import scaffold
 
+Platform = Literal["kfp", "vertex"]
 MAP_FILE = "nb2pipe.map.json"
+JOBS: Mapping[Platform, Callable[[dict[str, Any], dict[str, Any] | None], dict[str, dict[str, Any]]]] = {
+    "kfp": kubeflow_jobs,
+}
 SAMPLE_LIMIT = 1_000_000
 """Bytes up to which an input file travels with the project as data of its tests."""
 
@@ -61,23 +66,26 @@ def generate(
     *,
     data: Mapping[str, bytes] | None = None,
     extra: Mapping[str, str] | None = None,
+    platform: Platform = "kfp",
 ) -> Project:
     """The project of `pipeline`, the same bytes for the same arguments.
 
     `notebook` gives the headings above the cells and the digest in the source map. `data` are input files by their
     path beside the notebook (see `sample_data`); the project's tests run on them. `extra` are further text files by
-    path, such as local modules and job descriptions. Raises SyntaxError if a generated Python file is not Python.
+    path, such as local modules. `platform` runs the jobs of many workers, and tuning. Raises SyntaxError if a generated
+    Python file is not Python.
     """
     pipeline = _settled(pipeline)
+    extra = {**{module.path: module.text for module in pipeline.modules}, **(extra or {})}
     package = package_name(pipeline)
     context = Context(package, pipeline.notebook, {p.name: p for p in pipeline.parameters}, headings(notebook))
     sources = _sources(pipeline, context)
     files = {path: source.text for path, source in sources.items()}
-    files |= _scaffold(pipeline, package, _modules(extra or {}))
-    files |= extra or {}
+    files |= _scaffold(pipeline, package, _modules(extra), platform)
+    files |= extra
     files[MAP_FILE] = _map(pipeline, package, notebook, sources)
     for path, text in files.items():
-        if path.endswith(".py") and path not in (extra or {}):
+        if path.endswith(".py") and path not in extra:
             _compiled(path, text)
     samples = {f"tests/data/{path}": content for path, content in sorted((data or {}).items())}
     return Project(pipeline.name, package, dict(sorted(files.items())), samples)
@@ -154,11 +162,11 @@ def _sources(pipeline: Pipeline, context: Context) -> dict[str, Source]:
     return files
 
 
-def _scaffold(pipeline: Pipeline, package: str, modules: Sequence[str]) -> dict[str, str]:
+def _scaffold(pipeline: Pipeline, package: str, modules: Sequence[str], platform: Platform) -> dict[str, str]:
     """The files that are nb2pipe's own text."""
     functions = {step.name: function_name(step) for step in pipeline.steps}
     values = {
-        **scaffold(pipeline, package, functions, modules),
+        **scaffold(pipeline, package, functions, modules, platform),
         "pipeline": pipeline,
         "package": package,
         "requirements": requirement_lines(pipeline),
@@ -171,7 +179,12 @@ def _scaffold(pipeline: Pipeline, package: str, modules: Sequence[str]) -> dict[
     files[f"{package}/steps/__init__.py"] = render("package/steps_init.py.j2", **values)
     reports = pipeline.shared.reports or any(step.reports for step in pipeline.steps)
     helpers = helper_files((step.framework for step in pipeline.steps), reports)
-    files |= {f"{package}/{name}": render(f"package/{name}.j2", **values) for name in helpers}
+    launched = values["kfp"]["launch"]
+    helpers = list(dict.fromkeys([*helpers, *launched["files"]]))
+    templates = {name: "jobs_" + platform + ".py" if name == "jobs.py" else name for name in helpers}
+    files |= {f"{package}/{name}": render(f"package/{template}.j2", **values) for name, template in templates.items()}
+    jobs = JOBS[platform](values["graph"], values["trial"])
+    files |= {path: job_text(jobs[name]) for name, path in launched["manifests"].items()}
     files[f"{package}/artifacts.py"] = artifacts.source(_stored_types(pipeline), _imported(pipeline))
     return files
 

@@ -10,12 +10,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nb2pipe.pipeline.model import Fragment
+from nb2pipe.pipeline.model import BLOCK, Fragment
 
 Row = list[int]
-
-BLOCK = 4
-"""Columns that a line moves right when it gets into a block that was added."""
 
 
 class Emitter:
@@ -60,8 +57,7 @@ class Emitter:
     def _added(self, fragment: Fragment, index: int, indent: int) -> None:
         for before, lines, _ in fragment.added:
             if before == index:
-                right = indent + BLOCK * (index in fragment.moved and index - 1 in fragment.moved)
-                self.own(*(" " * right + line for line in lines))
+                self.own(*(" " * indent + line for line in lines))
 
     def _row(self, cell: int, cell_line: int, indent: int) -> None:
         here = len(self.lines) + 1

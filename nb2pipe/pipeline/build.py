@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Protocol
 
 from nb2pipe.dataflow.flow import guarded_modules, imported_modules
 from nb2pipe.dataflow.machine import Place
+from nb2pipe.dataflow.modules import imported, root_of
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.values import Val
 from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Notebook, StepTags
 from nb2pipe.options import Options
 from nb2pipe.pipeline.carried import carried_findings
+from nb2pipe.pipeline.figures import closed, closing
 from nb2pipe.pipeline.forms import unbound, why_module
 from nb2pipe.pipeline.fragments import alone_on_its_lines, remaining, statement_fragment
 from nb2pipe.pipeline.model import (
@@ -29,6 +32,7 @@ from nb2pipe.pipeline.model import (
     Input,
     InputFile,
     Metric,
+    ModuleFile,
     Output,
     Pipeline,
     Requirement,
@@ -38,7 +42,7 @@ from nb2pipe.pipeline.model import (
 from nb2pipe.pipeline.objectives import objective_findings, objective_metrics
 from nb2pipe.pipeline.passes import PASSES
 from nb2pipe.pipeline.placement import Placement, Placer
-from nb2pipe.pipeline.requirements import normalized, requirements
+from nb2pipe.pipeline.requirements import Beside, normalized, requirements
 from nb2pipe.pipeline.rewrites import import_edits, main_guard_edits, metrics
 
 
@@ -75,6 +79,8 @@ def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
         base_image=options.base_image or f"python:{major_minor}-slim",
         image=options.image,
         cell_ids=tuple(c.id for c in flow.notebook.cells),
+        modules=tuple(ModuleFile(path, text) for path, text in sorted(flow.modules.items())),
+        trials=options.trials,
     )
     for run in PASSES:
         pipeline = run(pipeline)
@@ -117,7 +123,9 @@ class _Builder:
         self.placement: Placement = self.placer.place()
         self.tags = {t.name: t for t in flow.layout.steps}
         self.findings: list[Finding] = carried_findings(self.placer)
-        self.folder = Path(flow.notebook.path).resolve().parent
+        own = {root_of(path): path.partition("/")[0] for path in flow.modules}
+        self.beside = Beside(Path(flow.notebook.path).resolve().parent, own)
+        self.inside = _inside(flow.modules)
         self.bundled = self._bundled()
         self.unbound = unbound(flow)
         self.needs: dict[str, tuple[Requirement, ...]] = {}
@@ -178,7 +186,7 @@ class _Builder:
         inside = [self.flow.statements[i] for i in {*step.statements, *placement.setup[name], *placement.top[name]}]
         if not reason:
             edits |= main_guard_edits(self.flow, inside)
-        body = self._body(step, edits)
+        body = closed(self._body(step, edits), closing(self.flow, step))
         waits = any(isinstance(n, _AWAITS) for s in inside for n in s.nodes) and any(_awaits(s.node) for s in inside)
         if waits and reason:
             message = f"step {name} needs a module ({reason}), where `await` cannot stand at the top"
@@ -231,18 +239,18 @@ class _Builder:
     def _prelude(self, step: StepFlow, edits: dict[tuple[int, int], tuple[str, str]]) -> tuple[Fragment, ...]:
         """Set-up of the environment with the imports that it needs."""
         early = self.placement.prelude[step.name]
+        return self._fragments(early | self._imports_for(early, self.placement.imports[step.name]), edits)
+
+    def _imports_for(self, early: set[int], own: AbstractSet[int] = frozenset()) -> set[int]:
+        """The imports that the set-up of the environment needs, which comes before all others."""
         wanted = {n for i in early for n in self.flow.statements[i].record.reads}
-        imports = {
-            i
-            for i in self.placement.imports[step.name] | self.shared_imports
-            if set(self.flow.statements[i].writes) & wanted
-        }
-        return self._fragments(early | imports, edits) if early else ()
+        return {i for i in own | self.shared_imports if set(self.flow.statements[i].writes) & wanted}
 
     def _extra_imports(self, step: StepFlow) -> tuple[str, ...]:
         """Imports that no cell has: what rewritten magics use, and `display`."""
         cells = {self.flow.statements[i].cell for i in {*step.statements, *step.copies, *step.setup}}
         found = [line for c in sorted(cells) for line in self.flow.cells[c].imports]
+        found += closing(self.flow, step).imports
         if step.uses_display:
             found.append("from IPython.display import display")
         return tuple(dict.fromkeys(found))
@@ -276,7 +284,7 @@ class _Builder:
         """What the step's code imports, what its pip lines ask for, and what its inputs and outputs need."""
         places = {m: (p.cell, p.line) for m, p in self._modules(step).items()}
         asked = [(spec, "asked for in the options") for spec in self.options.requirements]
-        resolved = requirements(places, self.options.packages, [*self._asked_for(step), *asked], folder=self.folder)
+        resolved = requirements(places, self.options.packages, [*self._asked_for(step), *asked], self.beside)
         self.findings += self._unguarded(step, resolved.findings)
         found = {r.spec: r for r in resolved.requirements}
         for need in step.inputs.values():
@@ -304,12 +312,25 @@ class _Builder:
             if index not in self.imported:
                 self.imported[index] = imported_modules(self.flow.statements[index])
             found.update(self.imported[index])
+        found |= self._through_own(found)
         for line in self._extra_imports(step):
             for node in ast.parse(line).body:
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
                 found.update({n: Place(step.cells[0], 1, line) for n in names})
         return found
+
+    def _through_own(self, found: Mapping[str, Place]) -> dict[str, Place]:
+        """What the notebook's own modules import, at the place that imports the module."""
+        more: dict[str, Place] = {}
+        todo = list(found.items())
+        while todo:
+            module, place = todo.pop()
+            for inner in self.inside.get(module.partition(".")[0], ()):
+                if inner not in found and inner not in more:
+                    more[inner] = place
+                    todo.append((inner, place))
+        return more
 
     def _unguarded(self, step: StepFlow, found: Iterable[Finding]) -> list[Finding]:
         """An import that is tried and may fail is no error when it is not installed."""
@@ -322,7 +343,7 @@ class _Builder:
     def _distributions(self, step: StepFlow) -> set[str]:
         """What a step's imports need, by name."""
         places = {m: (p.cell, p.line) for m, p in self._modules(step).items()}
-        found = requirements(places, self.options.packages, folder=self.folder).requirements
+        found = requirements(places, self.options.packages, (), self.beside).requirements
         return {normalized(r.spec) for r in found}
 
     def _asked_for(self, step: StepFlow) -> list[tuple[str, str]]:
@@ -360,7 +381,7 @@ class _Builder:
         early = set().union(*placement.prelude.values())
         imports = placement.shared_imports | {s.index for s in self.flow.statements if s.kind == "future"}
         return Shared(
-            prelude=self._fragments(early, edits),
+            prelude=self._fragments(early | self._imports_for(early), edits),
             imports=self._fragments(imports, edits),
             extra_imports=tuple(dict.fromkeys(extra)),
             definitions=self._fragments(placement.shared, edits),
@@ -375,6 +396,14 @@ def _pinned(distribution: str) -> str:
         return f"{distribution}=={metadata.version(distribution).partition('+')[0]}"
     except metadata.PackageNotFoundError:
         return distribution
+
+
+def _inside(modules: Mapping[str, str]) -> dict[str, set[str]]:
+    """What each of the notebook's own modules imports, by its name."""
+    found: dict[str, set[str]] = {}
+    for path, text in modules.items():
+        found.setdefault(root_of(path), set()).update(imported(ast.walk(ast.parse(text))))
+    return found
 
 
 def type_name(val: Val) -> str:

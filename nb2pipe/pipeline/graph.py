@@ -31,6 +31,7 @@ def graph(pipeline: Pipeline, package: str) -> Json:
         "parameters": [_parameter(parameter) for parameter in pipeline.parameters],
         "input_files": [path for path in pipeline.input_files if is_staged(path)],
         "objective": _objective(pipeline),
+        "trials": pipeline.trials,
         "steps": [_step(pipeline, index, package) for index in range(len(pipeline.steps))],
     }
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nb2pipe.pipeline.graph import Json, filled, unique
 from nb2pipe.pipeline.layout import layout, literal
+from nb2pipe.pipeline.tuning_view import trial_table
 from nb2pipe.pipeline.values import default_value
 
 TYPES = {"int": "int", "float": "float", "bool": "bool"}
@@ -17,6 +18,15 @@ TYPES = {"int": "int", "float": "float", "bool": "bool"}
 
 LARGEST_INT = 2**53
 """Platforms pass ints as floats of 64 bits: larger ones are passed as text."""
+
+LAUNCH_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "kfp": ("kubernetes>=30",),
+    "vertex": ("google-cloud-aiplatform>=1.165,<3",),
+}
+"""What a component needs that starts a job, by platform."""
+
+TUNE_RESERVED = ("trials", "parallel_trials")
+"""Arguments of the pipeline and of its component `tune`, where it has one."""
 
 GPU = "nvidia.com/gpu"
 GPU_LABEL = "cloud.google.com/gke-accelerator"
@@ -30,15 +40,20 @@ RESERVED = frozenset(
 """What pipeline.py names itself, and kfp forbids: no step, parameter or file may take it."""
 
 
-def kfp_view(described: Json) -> Json:
+def kfp_view(described: Json, platform: str = "kfp") -> Json:
     """The pipeline of a graph as pipeline.py lays it out: its arguments, a component and a call for each step.
 
     `["parameters"]` are the graph's, each with the name of its `argument`, its `kind` there and, when `encoded`, its
-    text in JSON; `["files"]` gives the argument of each input file.
+    text in JSON; `["files"]` gives the argument of each input file; `["called"]` are the steps in the order of
+    their calls: what comes before a tuning is called first.
     """
-    view: Json = {"name": kfp_name(described["name"]).replace("_", "-").lower()}
+    table = trial_table(described)
+    view: Json = {
+        "launch": launch(described, table, platform),
+        "name": kfp_name(described["name"]).replace("_", "-").lower(),
+    }
     view["title"] = " ".join(described["title"].split())
-    view["parameters"] = list(_parameters(described["parameters"]))
+    view["parameters"] = list(_parameters(described["parameters"], TUNE_RESERVED if table else ()))
     view["files"] = _files(described["input_files"], view["parameters"])
     texts = {row["name"]: row["text"] for row in described["parameters"]}
     view["file_defaults"] = {path: filled(path, texts) for path in view["files"]}
@@ -51,7 +66,10 @@ def kfp_view(described: Json) -> Json:
     view["imports"] = _named({path: f"{name}_file" for path, name in view["files"].items()}, "", taken)
     view["ports"] = {step["name"]: _ports(step) for step in described["steps"]}
     view["kinds"] = {(s["name"], row["artifact"]): row["kind"] for s in described["steps"] for row in s["outputs"]}
+    view["tuning"] = _tuning(described, table, view) if table else None
     view["steps"] = [_step(described, step, view) for step in described["steps"]]
+    before = view["tuning"]["before"] if view["tuning"] else []
+    view["called"] = sorted(view["steps"], key=lambda step: step["name"] not in before)
     view["types"] = list(_types(described))
     return view
 
@@ -72,9 +90,9 @@ def _named(wanted: Mapping[str, str], suffix: str, taken: Iterable[str]) -> dict
     return found
 
 
-def _parameters(parameters: Iterable[Json]) -> Iterator[Json]:
+def _parameters(parameters: Iterable[Json], taken: Iterable[str]) -> Iterator[Json]:
     rows = list(parameters)
-    arguments = _named({row["name"]: kfp_name(row["name"]) for row in rows}, "_value", ["Output"])
+    arguments = _named({row["name"]: kfp_name(row["name"]) for row in rows}, "_value", ["Output", *taken])
     for row in rows:
         default = default_value(row)
         kind = TYPES.get(row["type"], "str") if is_exact(default) else "str"
@@ -132,7 +150,7 @@ def _step(described: Json, step: Json, view: Json) -> Json:
     own, resources, name = view["ports"][step["name"]], step["resources"], step["name"]
     callee = unique("run", [port for group in own.values() for port in group.values()])
     encoded = {row["name"] for row in view["parameters"] if row["encoded"]}
-    thin = bool(described["image"]) and not resources["image"]
+    thin, job = bool(described["image"]) and not resources["image"], bool(step["framework"])
     platform = platform_config(step)
     return {
         **step,
@@ -147,10 +165,9 @@ def _step(described: Json, step: Json, view: Json) -> Json:
         "run_arguments": _run_arguments(step, own, encoded),
         "base_image": resources["image"] or described["image"] or described["base_image"],
         "thin": thin,
-        "packages": [] if thin else step["requirements"],
-        "embeds": _embedded(
-            [path for path in step["code"] if path.removeprefix(f"{described['package']}/") not in EVERY_STEP]
-        ),
+        "packages": [] if thin else list(LAUNCH_PACKAGES[view["launch"]["platform"]]) if job else step["requirements"],
+        "job": job,
+        "embeds": _embedded(_code_of(described, [step], view, name if job else None)),
         "calls": list(_calls(step, view["tasks"])),
         "platform": layout(platform, 4) if platform else "",
     }
@@ -171,14 +188,96 @@ def _signature(step: Json, view: Json) -> Iterator[str]:
 
 def _arguments(step: Json, view: Json) -> dict[str, str]:
     """What the pipeline passes to the component: an expression for each argument."""
-    own, declared = view["ports"][step["name"]], {row["name"]: row for row in view["parameters"]}
+    own = view["ports"][step["name"]]
     arguments = {}
     for row in step["inputs"]:
         arguments[own["inputs"][row["key"]]] = _made(view, row["source"], "outputs", row["artifact"])
     for row in step["files_in"]:
         made = row["source"] and _made(view, row["source"], "files_out", row["path"])
         arguments[own["files_in"][row["path"]]] = made or f"{view['imports'][row['path']]}.output"
-    return arguments | {port: declared[name]["argument"] for name, port in own["parameters"].items()}
+    return arguments | {port: _value(view, step, name) for name, port in own["parameters"].items()}
+
+
+def _value(view: Json, step: Json, name: str) -> str:
+    """The expression of a parameter's value: the best one, for all steps that do not come before the tuning."""
+    tuning = view["tuning"]
+    if tuning and name in tuning["outputs"] and step["name"] not in tuning["before"]:
+        return f"{tuning['task']}.outputs[{literal(tuning['outputs'][name])}]"
+    declared = {row["name"]: row for row in view["parameters"]}
+    return str(declared[name]["argument"])
+
+
+def _tuning(described: Json, table: Json, view: Json) -> Json:
+    """The component `tune`: it takes what trials are given and gives the best parameters."""
+    declared = {row["name"]: row for row in view["parameters"]}
+    used = dict.fromkeys(name for row in table["steps"].values() for name in row["parameters"])
+    taken = [*TUNE_RESERVED, "Output", "json"]
+    ports = {"given": _named({key: kfp_name(key) for key in table["given"]}, "_in", taken)}
+    ports["parameters"] = _named({name: kfp_name(name) for name in used}, "_value", [*taken, *ports["given"].values()])
+    used_names = [*view["components"].values(), *view["tasks"].values(), *(r["argument"] for r in view["parameters"])]
+    encoded = {row["name"] for row in view["parameters"] if row["encoded"]}
+    kinds = {name: declared[name]["kind"] for name in table["tuned"]}
+    steps = [step for step in described["steps"] if step["name"] in table["steps"]]
+    return {
+        "component": unique("tune", [*used_names, *RESERVED]),
+        "task": unique("tune_task", used_names),
+        "before": table["before"],
+        "outputs": {name: ports["parameters"][name] for name in table["tuned"]},
+        "fields": [f"({literal(ports['parameters'][name])}, {kind})" for name, kind in kinds.items()],
+        "signature": [
+            *(f"{ports['given'][key]}: Input[{_given_kind(origin, view)}]" for key, origin in table["given"].items()),
+            *(f"{port}: {declared[n]['kind']} = {declared[n]['value']}" for n, port in ports["parameters"].items()),
+            f"trials: int = {described['trials']}",
+            "parallel_trials: int = 2",
+        ],
+        "arguments": {
+            **{ports["given"][key]: _given_argument(origin, view) for key, origin in table["given"].items()},
+            **{port: declared[name]["argument"] for name, port in ports["parameters"].items()},
+            "trials": "trials",
+            "parallel_trials": "parallel_trials",
+        },
+        "decodes": bool(encoded & set(used)),
+        "parameters": _pairs(
+            "parameters", {n: f"json.loads({p})" if n in encoded else p for n, p in ports["parameters"].items()}
+        ),
+        "given": _pairs("given", {key: f"{port}.path" for key, port in ports["given"].items()}),
+        "uris": _pairs("uris", {key: f"{port}.uri" for key, port in ports["given"].items()}),
+        "packages": [] if described["image"] else list(LAUNCH_PACKAGES[view["launch"]["platform"]]),
+        "embeds": _embedded(_code_of(described, steps, view, "tune")),
+        "base_image": described["image"] or described["base_image"],
+        "thin": bool(described["image"]),
+    }
+
+
+def _given_kind(origin: Sequence[str], view: Json) -> str:
+    kind, maker, name = origin
+    return str(view["kinds"][maker, name]) if kind == "artifact" else "Artifact"
+
+
+def _given_argument(origin: Sequence[str], view: Json) -> str:
+    kind, maker, name = origin
+    if kind == "artifact":
+        return _made(view, maker, "outputs", name)
+    return _made(view, maker, "files_out", name) if maker else f"{view['imports'][name]}.output"
+
+
+def _code_of(described: Json, steps: Sequence[Json], view: Json, job: str | None) -> list[str]:
+    """The files that `steps` need and not every step has; with those that start and run a `job`."""
+    package, launched = described["package"], view["launch"]
+    paths = dict.fromkeys(path for step in steps for path in step["code"])
+    own = [path for path in paths if path.removeprefix(f"{package}/") not in EVERY_STEP]
+    if job is None:
+        return own
+    more = [f"{package}/{name}" for name in launched["files"]]
+    return [*dict.fromkeys([*own, *more]), launched["manifests"][job]]
+
+
+def launch(described: Json, table: Json | None, platform: str) -> Json:
+    """How jobs of many workers, and tuning, are started: by which files, from which descriptions in jobs/."""
+    jobs = {step["name"]: f"jobs/{step['name']}.yaml" for step in described["steps"] if step["framework"]}
+    jobs |= {"tune": "jobs/tune.yaml"} if table else {}
+    files = ["cluster.py", "launch.py", "jobs.py", "remote.py", *(["trial.py"] if table else [])]
+    return {"platform": platform, "manifests": jobs, "files": files if jobs else []}
 
 
 def _made(view: Json, source: str, group: str, key: str) -> str:
@@ -208,6 +307,9 @@ def _run_arguments(step: Json, own: Mapping[str, Mapping[str, str]], encoded: se
     for group in ("inputs", "outputs", "files_in", "files_out"):
         named[group] = {key: f"{port}.path" for key, port in own[group].items()}
     arguments = {name: _pairs(name, pairs) for name, pairs in named.items() if pairs}
+    if step["framework"]:
+        ports_of = [port for group in ("inputs", "files_in", "outputs", "files_out") for port in own[group].values()]
+        arguments["uris"] = _pairs("uris", {f"{port}.path": f"{port}.uri" for port in ports_of}, plain=True)
     metrics = [own["outputs"][row["artifact"]] for row in step["outputs"] if row["kind"] == "Metrics"]
     return arguments | ({"log_metric": f"{metrics[0]}.log_metric"} if metrics else {})
 
@@ -257,9 +359,9 @@ def _secret(secret: Json) -> Json:
     }
 
 
-def _pairs(keyword: str, names: Mapping[str, str]) -> str:
-    """The text of a dict from names to expressions, one a line where it would be wide."""
-    items = [f"{literal(key)}: {expression}" for key, expression in names.items()]
+def _pairs(keyword: str, names: Mapping[str, str], *, plain: bool = False) -> str:
+    """The text of a dict from names (expressions too, if `plain`) to expressions, one a line where it would be wide."""
+    items = [f"{key if plain else literal(key)}: {expression}" for key, expression in names.items()]
     text = "{" + ", ".join(items) + "}"
     if len(keyword) + len(text) + 10 <= WIDTH:
         return text

@@ -11,6 +11,9 @@ from typing import Literal
 from nb2pipe.findings import Finding
 from nb2pipe.notebook.model import Objective, Parameter, Resources
 
+BLOCK = 4
+"""Columns that a line moves right when it gets into a block that was added."""
+
 ArtifactKind = Literal["Dataset", "Model", "Metrics", "HTML", "Artifact"]
 
 
@@ -22,7 +25,7 @@ class Fragment:
     `raw` are the indexes into `lines` of lines that begin inside a string: they must not be indented.
     `changes` are (index, reason) of the lines that differ from the cell's text. `names` are what it defines.
     `added` are lines of nb2pipe's own: (index of the line before which they stand, the lines, the reason). `moved` are
-    the indexes of lines that stand in a block which an added line opens, and so further right.
+    the indexes of lines that stand in a block which an added line opens, and so BLOCK columns further right.
     """
 
     cell: int
@@ -41,7 +44,12 @@ class Artifact:
 
     name: str
     names: tuple[str, ...]
-    kind: ArtifactKind = "Artifact"
+    kind: BLOCK = 4
+
+
+"""Columns that a line moves right when it gets into a block that was added."""
+
+ArtifactKind = "Artifact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,14 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
+class ModuleFile:
+    """A source file of a module of the notebook's own, which steps import: its path in the project, and its text."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """A code cell that is in no step, and why: no code cell is ever left out without being named."""
 
@@ -167,7 +183,8 @@ class Dropped:
 class Pipeline:
     """The whole. `name` is a Python identifier; `steps` are in an order that may be run top to bottom.
 
-    `input_files` are files beside the notebook that steps read. `settings` hold pipeline-wide options by name.
+    `trials` is the budget of a tuning. `modules` lie at the top of the project. `input_files` are files beside the notebook that steps read. `env` are environment
+    variables that its package sets before anything is imported.
     """
 
     name: str
@@ -184,3 +201,6 @@ class Pipeline:
     base_image: str
     image: str | None
     cell_ids: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    trials: int = 20
+    modules: tuple[ModuleFile, ...] = ()

@@ -13,15 +13,21 @@ from nb2pipe.pipeline.graph import Json, graph
 from nb2pipe.pipeline.kfp_view import EVERY_STEP, kfp_view
 from nb2pipe.pipeline.layout import layout
 from nb2pipe.pipeline.model import Pipeline
+from nb2pipe.pipeline.tuning_view import trial_table
 
 
 def scaffold(
-    pipeline: Pipeline, package: str, functions: Mapping[str, str] | None = None, modules: Sequence[str] = ()
+    pipeline: Pipeline,
+    package: str,
+    functions: Mapping[str, str] | None = None,
+    modules: Sequence[str] = (),
+    platform: str = "kfp",
 ) -> Json:
     """The values that the templates of task.py and pipeline.py take.
 
     `functions` gives the name of a step's function in its module where it is not the step's own name. `modules` are
-    local modules (files, or folders of packages) at the top of the project, which any step may import.
+    local modules (files, or folders of packages) at the top of the project, which any step may import. `platform`
+    ("kfp" or "vertex") runs the jobs of many workers, and tuning.
     """
     described = graph(pipeline, package)
     called = {step["name"]: (functions or {}).get(step["name"], step["name"]) for step in described["steps"]}
@@ -29,9 +35,22 @@ def scaffold(
     return {
         "graph": described,
         "steps_table": layout(table),
+        "folders": any(step["folders"] for step in described["steps"]),
+        "trial": trial_table(described),
+        "trial_steps": layout((trial_table(described) or {}).get("steps")),
+        "spaces": layout(_spaces(described)),
+        "spread": any(step["framework"] for step in described["steps"]),
         "parse_value": f"{inspect.getsource(values.parse_value)}\n\n{inspect.getsource(values._parse_literal)}",
-        "kfp": kfp_view(described) | {"everywhere": [*(f"{package}/{name}" for name in EVERY_STEP), *modules]},
+        "kfp": kfp_view(described, platform)
+        | {"everywhere": [*(f"{package}/{name}" for name in EVERY_STEP), *modules]},
     }
+
+
+def _spaces(described: Json) -> Json:
+    """The search spaces that the tuning of the pipeline goes through, without what they do not have."""
+    tuned = (trial_table(described) or {"tuned": ()})["tuned"]
+    searches = {row["name"]: row["search"] for row in described["parameters"] if row["name"] in tuned}
+    return {name: {key: v for key, v in searches[name].items() if v not in (None, ())} for name in tuned}
 
 
 def task_row(described: Json, step: Json, function: str) -> Json:
@@ -53,4 +72,6 @@ def task_row(described: Json, step: Json, function: str) -> Json:
         "parameters": parameters,
         "files_in": [row["path"] for row in step["files_in"]],
         "files_out": step["files_out"],
+        **({"folders": step["folders"]} if step["folders"] else {}),
+        **({"workers": step["framework"]} if step["framework"] else {}),
     }

@@ -28,8 +28,9 @@ from nb2pipe.targets.base import (
     read_map,
 )
 from nb2pipe.targets.kfp import CHILD, compile, last_words
-from nb2pipe.targets.local import merged_metrics, new_run_dir, notes_on, read_result, sigterm_interrupts, tell_python
+from nb2pipe.targets.local import merged_metrics, new_run_dir, notes_on, sigterm_interrupts, tell_python
 from nb2pipe.targets.process import Child, Children, Stream
+from nb2pipe.targets.workers import read_result
 
 Json = Mapping[str, Any]
 
@@ -82,7 +83,8 @@ def _tell(graph: Json, on_event: OnEvent) -> None:
     tell_python(graph, on_event)
     for step in graph["steps"]:
         limit = ["kfp keeps no time limits on this machine"] if step["resources"]["timeout"] else []
-        for note in notes_on(step) + limit:
+        alone = ["runs here with one worker"] if step["workers"] else []
+        for note in notes_on(step) + limit + alone:
             on_event(Event("note", step["name"], note))
 
 
@@ -90,7 +92,9 @@ def _arguments(graph: Json, texts: Mapping[str, str], notebook_dir: Path) -> dic
     """The pipeline's arguments: numbers and truth values as such, everything else as text, files by full path."""
     view = kfp_view(dict(graph))
     arguments = {row["argument"]: argument(row, texts[row["name"]]) for row in view["parameters"]}
-    return arguments | {name: str(notebook_dir / filled(path, texts)) for path, name in view["files"].items()}
+    arguments |= {name: str(notebook_dir / filled(path, texts)) for path, name in view["files"].items()}
+    # A run computes what the notebook computes: parameters are tuned by `nb2pipe tune`.
+    return arguments | ({"trials": 0} if view["tuning"] else {})
 
 
 def argument(row: Json, text: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import platform
 import shutil
@@ -21,11 +20,22 @@ from nb2pipe.findings import Finding
 from nb2pipe.pipeline.graph import with_paths
 from nb2pipe.targets.base import Event, Failure, OnEvent, RunResult, Status, StepResult, parameter_texts, read_map
 from nb2pipe.targets.cache import Cache, code_digest, content_digest, digest_below, key_of, tree_digests
-from nb2pipe.targets.process import Child, Children, Stream
+from nb2pipe.targets.process import Child, Children, OnLine, Stream
+from nb2pipe.targets.workers import (
+    LAUNCHER_VARIABLES,
+    Crew,
+    child_name,
+    read_result,
+    suffix_of,
+    worker_environments,
+)
 
 Json = Mapping[str, Any]
 NOT_HERE = {"cpu": "CPU", "memory": "memory", "accelerator": "accelerator", "image": "image"}
 """Resources that a run on this machine does not reserve; the user is told."""
+
+PORT_ATTEMPTS = 3
+"""How often workers start again because a port was taken."""
 
 
 class Local:
@@ -66,6 +76,7 @@ def run(
     parameters: Mapping[str, Any],
     *,
     part: Part | None = None,
+    workers: int | None = None,
     jobs: int | None = None,
     cache: bool = True,
     notebook_dir: Path,
@@ -77,13 +88,14 @@ def run(
 
     Input files are read from `notebook_dir`. The run's logs and artifacts stay in a new folder below `runs_dir`; steps
     computed before are taken from `cache_dir` (default: `.nb2pipe/cache` in `notebook_dir`) unless `cache` is False.
-    A failing step ends what depends on it, nothing else. `part` is all of the pipeline unless given. Raises
+    `workers` is how many processes a step that has workers gets, unless given as many as it has. A failing step ends
+    what depends on it, nothing else. `part` is all of the pipeline unless given. Raises
     ParameterError before anything runs, ProjectError for a folder that is no project, and, with every child ended and
     nothing left, KeyboardInterrupt on Ctrl-C or SIGTERM and Stopped when `part` says so.
     """
     graph = read_map(project)["pipeline"]
     texts = parameter_texts(graph, parameters)
-    graph = with_paths(graph, texts)
+    graph = with_workers(with_paths(graph, texts), workers)
     tell_python(graph, on_event)
     store = Cache((cache_dir or notebook_dir / ".nb2pipe" / "cache").resolve()) if cache else None
     if store:
@@ -98,6 +110,12 @@ def run(
         job.children.end_all()
         shutil.rmtree(run_dir, ignore_errors=True)
         raise
+
+
+def with_workers(graph: Json, workers: int | None) -> dict[str, Any]:
+    """The graph with so many workers for each step that has workers."""
+    steps = [{**step, "workers": workers or step["workers"]} if step["framework"] else step for step in graph["steps"]]
+    return {**graph, "steps": steps}
 
 
 def available_cores() -> int:
@@ -156,6 +174,8 @@ class _State:
     started: float = 0.0
     seconds: float = 0.0
     attempts: int = 0
+    crew: Crew | None = None
+    ports_taken: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     failure: Failure | None = None
@@ -198,7 +218,7 @@ class _Run:
         self._start_ready(jobs)
         while len(self.children):
             for name, child, status in self.children.wait(self.part.stopped):
-                self._ended(self.states[name], child, status)
+                self._ended(self.states[name.partition(".")[0]], child, status)
             if self.part.stopped():
                 raise Stopped
             self._start_ready(jobs)
@@ -244,8 +264,8 @@ class _Run:
         self._finish(state, "cached", time.monotonic() - started)
         return True
 
-    def _replay(self, state: _State, stream: Stream) -> None:
-        text = (state.results / stream).read_bytes().decode("utf-8", "replace")
+    def _replay(self, state: _State, stream: Stream, suffix: str = "") -> None:
+        text = (state.results / f"{stream}{suffix}").read_bytes().decode("utf-8", "replace")
         for line in text.removesuffix("\n").split("\n") if text else ():
             self._log(state.name, stream, line)
 
@@ -297,21 +317,25 @@ class _Run:
         """Starts the step's process in empty folders, also when an earlier attempt left something."""
         shutil.rmtree(state.folder, ignore_errors=True)
         state.results.mkdir(parents=True)
-        if not state.attempts:
+        if not state.attempts and not state.ports_taken:
             self.on_event(Event("started", state.name))
             for note in [*notes_on(state.step), *map(_missing_note, self._missing_files(state.step))]:
                 self.on_event(Event("note", state.name, note))
         state.started = state.started or time.monotonic()
         state.attempts += 1
-        child = Child(
-            self._command(state),
-            self._env(state.step),
-            state.folder,
-            state.results,
-            functools.partial(self._log, state.name),
-            state.step["resources"]["timeout"],
-        )
-        self.children.add(state.name, child)
+        self._start_workers(state)
+
+    def _start_workers(self, state: _State) -> None:
+        """Starts the step's processes; what others than the chief print goes to their files only."""
+        step, state.crew = state.step, Crew(state.results)
+        env, command, show = self._env(step), self._command(state), functools.partial(self._log, state.name)
+        places = worker_environments(step["framework"], workers_of(step), available_cores())
+        for rank, place in enumerate(places):
+            told: OnLine = _unheard if rank else show
+            timeout = step["resources"]["timeout"]
+            child = Child(command, {**env, **place}, state.folder, state.results, told, timeout, suffix_of(rank))
+            state.crew.children.append(child)
+            self.children.add(child_name(state.name, rank), child)
 
     def _missing_files(self, step: Json) -> list[Json]:
         return [r for r in step["files_in"] if r["source"] is None and not (self.notebook_dir / r["path"]).exists()]
@@ -340,24 +364,46 @@ class _Run:
 
     def _env(self, step: Json) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [str(self.project), os.environ.get("PYTHONPATH")]))
-        env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.part.env, **step["resources"]["env"]}
+        here = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+        env = {**here, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.part.env, **step["resources"]["env"]}
         env.setdefault("PYTHONIOENCODING", "utf-8")
         env.pop("STEP_REPORTS", None)
         return env
 
     def _ended(self, state: _State, child: Child, status: int) -> None:
-        if status == 0 and not child.timed_out:
-            state.metrics = read_result(state.results).get("metrics", {})
-            shutil.rmtree(state.folder / "work", ignore_errors=True)
-            self._keep(state)
-            self._finish(state, "succeeded", time.monotonic() - state.started)
+        crew = state.crew
+        assert crew is not None
+        crew.ended(child, status)
+        if not crew.done:
+            return
+        rank = crew.telling()
+        if crew.statuses[rank] == 0 and not crew.children[rank].timed_out:
+            self._succeeded(state)
+        elif crew.port_was_taken() and state.ports_taken < PORT_ATTEMPTS:
+            state.ports_taken += 1
+            state.attempts -= 1
+            self.on_event(Event("note", state.name, "another process took a port of its workers; they start again"))
+            self._start(state)
         elif state.attempts <= state.retries:
             text = f"failed; attempt {state.attempts + 1} of {state.retries + 1}"
             self.on_event(Event("note", state.name, text))
             self._start(state)
         else:
-            state.failure = _failure(state, child, status)
+            self._show_worker(state, rank)
+            state.failure = _failure(state, crew, rank)
             self._finish(state, "failed", time.monotonic() - state.started)
+
+    def _succeeded(self, state: _State) -> None:
+        state.metrics = read_result(state.results).get("metrics", {})
+        for place in (*state.folder.glob("work*"), *state.results.glob("result.json.worker*")):
+            shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink()
+        self._keep(state)
+        self._finish(state, "succeeded", time.monotonic() - state.started)
+
+    def _show_worker(self, state: _State, rank: int) -> None:
+        """What a failed worker said, for all to see; the chief's words were shown already."""
+        if rank:
+            self._replay(state, "stderr", suffix_of(rank))
 
     def _keep(self, state: _State) -> None:
         if self.cache is None:
@@ -393,7 +439,7 @@ def notes_on(step: Json) -> list[str]:
     resources = step["resources"]
     wanted = [f"{what} {resources[key]}" for key, what in NOT_HERE.items() if resources[key]]
     notes = [f"asks for {', '.join(wanted)}; this machine is used as it is"] if wanted else []
-    if step["workers"] or step["runner"]:
+    if step["runner"]:
         notes.append("runs here in one process")
     unset = [secret for secret in resources["secrets"] if secret["env"] not in os.environ]
     return notes + [
@@ -432,24 +478,26 @@ def installed_version(spec: str) -> str | None:
         return None
 
 
-def read_result(results: Path) -> Json:
-    """The report that the step's task.py left in `results`; empty when there is none."""
-    try:
-        result: Json = json.loads((results / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return result
+def workers_of(step: Json) -> int:
+    """In how many processes a step runs."""
+    return step["workers"] or 1 if step["framework"] else 1
 
 
-def _failure(state: _State, child: Child, status: int) -> Failure:
-    error = read_result(state.results).get("error")
-    if child.timed_out:
+def _unheard(stream: Stream, line: str) -> None:
+    """Takes a line that nobody is shown."""
+
+
+def _failure(state: _State, crew: Crew, rank: int) -> Failure:
+    """Why the step failed: how the worker `rank` ended."""
+    who = f"worker {rank}: " if rank else ""
+    error, status = read_result(state.results, rank).get("error"), crew.statuses[rank]
+    if crew.children[rank].timed_out:
         return Failure(state.name, None, None, f"timed out after {state.step['resources']['timeout']} s")
     if error:
-        return Failure(state.name, error["cell"], error["line"], error["message"])
+        return Failure(state.name, error["cell"], error["line"], who + error["message"])
     if status < 0:
-        return Failure(state.name, None, None, f"ended by {signal.Signals(-status).name}")
-    return Failure(state.name, None, None, f"exit status {status}")
+        return Failure(state.name, None, None, f"{who}ended by {signal.Signals(-status).name}")
+    return Failure(state.name, None, None, f"{who}exit status {status}")
 
 
 def _step_result(state: _State) -> StepResult:

@@ -21,7 +21,10 @@ OnLine = Callable[[Stream, str], None]
 
 
 class Child:
-    """A running process whose output goes to the files `stdout` and `stderr` in `folder`, line by line to `on_line`."""
+    """A running process whose output goes to the files `stdout` and `stderr` in `folder`, line by line to `on_line`.
+
+    `suffix` stands after the names of the two files.
+    """
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Child:
         folder: Path,
         on_line: OnLine,
         timeout: float | None,
+        suffix: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
@@ -39,8 +43,8 @@ class Child:
         self._on_line = on_line
         self._pending: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._files: dict[Stream, BinaryIO] = {
-            "stdout": (folder / "stdout").open("wb", buffering=0),
-            "stderr": (folder / "stderr").open("wb", buffering=0),
+            "stdout": (folder / f"stdout{suffix}").open("wb", buffering=0),
+            "stderr": (folder / f"stderr{suffix}").open("wb", buffering=0),
         }
         self.process = subprocess.Popen(
             command,

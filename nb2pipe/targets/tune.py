@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nb2pipe.findings import Nb2pipeError, finding
+from nb2pipe.pipeline.trial import Slice, trial_slice
 from nb2pipe.pipeline.values import value_text
 from nb2pipe.targets.base import Event, OnEvent, RunResult, parameter_texts, read_map
 from nb2pipe.targets.cache import content_digest
-from nb2pipe.targets.local import Part, Stopped, available_cores, read_result, run, sigterm_interrupts
-from nb2pipe.training.trial import Slice, trial_slice
+from nb2pipe.targets.local import Part, Stopped, available_cores, run, sigterm_interrupts
+from nb2pipe.targets.workers import read_result
 
 if TYPE_CHECKING:
     from optuna.study import Study

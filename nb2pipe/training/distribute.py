@@ -4,37 +4,56 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nb2pipe.findings import Finding, finding
 from nb2pipe.pipeline.model import Fragment, Pipeline, Requirement, Shared, Step
+from nb2pipe.pipeline.requirements import normalized
 from nb2pipe.training.edits import Edit, applied
 from nb2pipe.training.frameworks import FRAMEWORKS
-from nb2pipe.training.model import Code, Framework, Key, Piece, Rewrite, Section
+from nb2pipe.training.model import Code, Companion, Framework, Key, Piece, Rewrite, Section
 from nb2pipe.training.names import imported
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a framework makes of a step; `framework` is None where the step cannot be spread."""
+
+    step: Step
+    framework: Framework | None
+    rewrite: Rewrite
 
 
 def distributed(pipeline: Pipeline) -> Pipeline:
     """The pipeline whose steps with workers run on many; a step that cannot soundly do so has a finding."""
-    for step in pipeline.steps:
-        if step.workers:
-            pipeline = _distributed_step(pipeline, step)
-    return pipeline
+    answers = [_answer(step, pipeline.shared) for step in pipeline.steps if step.workers]
+    done = {a.step.name: a for a in answers if a.framework}
+    companions = tuple(dict.fromkeys(c for a in done.values() for c in a.rewrite.companions))
+    steps = (_rewritten(done[s.name]) if s.name in done else s for s in pipeline.steps)
+    return replace(
+        pipeline,
+        steps=tuple(_accompanied(step, companions) for step in steps),
+        shared=_rewritten_shared(pipeline.shared, list(done.values())),
+        findings=(*pipeline.findings, *(f for a in answers for f in a.rewrite.findings)),
+        env=tuple({**dict(pipeline.env), **dict(pair for c in companions for pair in c.env)}.items()),
+    )
 
 
-def _distributed_step(pipeline: Pipeline, step: Step) -> Pipeline:
-    code = code_of(step, pipeline.shared)
+def _answer(step: Step, shared: Shared) -> _Answer:
+    code = code_of(step, shared)
     frameworks = [f for f in FRAMEWORKS if f.trains(code)]
     if len(frameworks) != 1:
-        return replace(pipeline, findings=(*pipeline.findings, _not_one(step, frameworks)))
-    framework = frameworks[0]
-    rewrite = framework.rewrite(code)
-    found = replace(pipeline, findings=(*pipeline.findings, *rewrite.findings))
-    if any(f.severity == "error" for f in rewrite.findings):
-        return found
-    changed = _rewritten(step, framework, rewrite)
-    steps = tuple(changed if s is step else s for s in pipeline.steps)
-    return replace(found, steps=steps, shared=_rewritten_shared(pipeline.shared, framework, rewrite))
+        return _Answer(step, None, Rewrite({}, (_not_one(step, frameworks),)))
+    rewrite = frameworks[0].rewrite(code)
+    refused = any(f.severity == "error" for f in rewrite.findings)
+    return _Answer(step, None if refused else frameworks[0], rewrite)
+
+
+def _accompanied(step: Step, companions: tuple[Companion, ...]) -> Step:
+    """The step with what belongs to the libraries that it requires."""
+    names = {normalized(requirement.spec) for requirement in step.requirements}
+    more = [c for c in companions if any(n == c.library or n.startswith(f"{c.library}-") for n in names)]
+    return replace(step, requirements=_with(step.requirements, tuple(r for c in more for r in c.requirements)))
 
 
 def code_of(step: Step, shared: Shared) -> Code:
@@ -72,24 +91,34 @@ def _not_one(step: Step, frameworks: list[Framework]) -> Finding:
     return finding("workers-no-framework", message, cell=step.cells[0] if step.cells else None, name=step.name)
 
 
-def _rewritten(step: Step, framework: Framework, rewrite: Rewrite) -> Step:
+def _rewritten(answer: _Answer) -> Step:
+    step, rewrite = answer.step, answer.rewrite
+    assert answer.framework is not None
     env = tuple({**dict(step.resources.env), **dict(rewrite.env)}.items())
     return replace(
         step,
         definitions=edited("definitions", step.definitions, rewrite.edits),
         setup=edited("setup", step.setup, rewrite.edits),
         body=edited("body", step.body, rewrite.edits),
-        framework=framework.name,
+        framework=answer.framework.name,
         requirements=_with(step.requirements, rewrite.requirements),
         resources=replace(step.resources, env=env),
     )
 
 
-def _rewritten_shared(shared: Shared, framework: Framework, rewrite: Rewrite) -> Shared:
-    if not any(section == "shared" for section, _ in rewrite.edits):
+def _rewritten_shared(shared: Shared, answers: list[_Answer]) -> Shared:
+    """shared.py with the edits of all steps; what several of them use, a framework edits in the same way for each."""
+    edits: dict[Key, tuple[Edit, ...]] = {}
+    frameworks = set(shared.frameworks)
+    for answer in answers:
+        asked = {key: found for key, found in answer.rewrite.edits.items() if key[0] == "shared"}
+        if asked and answer.framework is not None:
+            frameworks.add(answer.framework.name)
+            edits |= {key: tuple(dict.fromkeys([*edits.get(key, ()), *found])) for key, found in asked.items()}
+    if not edits:
         return shared
-    definitions = edited("shared", shared.definitions, rewrite.edits)
-    return replace(shared, definitions=definitions, frameworks=tuple(sorted({*shared.frameworks, framework.name})))
+    definitions = edited("shared", shared.definitions, edits)
+    return replace(shared, definitions=definitions, frameworks=tuple(sorted(frameworks)))
 
 
 def edited(

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from nb2pipe.pipeline.model import Fragment
+from nb2pipe.pipeline.model import BLOCK, Fragment
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,12 @@ def applied(fragment: Fragment, edits: Sequence[Edit]) -> Fragment:
     changes = {**dict(fragment.changes)}
     for edit in inserts:
         changes[edit.line - 1] = edit.reason
-    heads = [Lines(b.first, (_indent(fragment.lines[b.first - 1]) + b.head,), b.reason) for b in blocks]
-    added = [*fragment.added, *((e.line - 1, e.lines, e.reason) for e in (*_lines(edits), *heads))]
+    heads = [(b.first - 1, (_indent(fragment.lines[b.first - 1]) + b.head,), b.reason) for b in blocks]
     moved = {n - 1 for b in blocks for n in range(b.first, b.last + 1)}
+    opened = {index for index, text, _ in (*fragment.added, *heads) if text[-1].endswith(":")}
+    inside = {n for n in fragment.moved | moved if n - 1 in fragment.moved | moved} - opened
+    own = [(e.line - 1, _right(e.lines, BLOCK * (e.line - 1 in inside)), e.reason) for e in _lines(edits)]
+    added = [*fragment.added, *own, *heads]
     return replace(
         fragment,
         lines=lines,
@@ -72,6 +75,10 @@ def applied(fragment: Fragment, edits: Sequence[Edit]) -> Fragment:
         added=tuple(sorted(added, key=lambda row: row[0])),
         moved=fragment.moved | moved,
     )
+
+
+def _right(lines: Sequence[str], columns: int) -> tuple[str, ...]:
+    return tuple(" " * columns + line for line in lines)
 
 
 def _lines(edits: Iterable[Edit]) -> list[Lines]:

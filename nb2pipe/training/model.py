@@ -39,16 +39,29 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class Companion:
+    """What belongs to a library once a step trains on many workers: every step of the pipeline that requires it (by
+    the name of its distribution, or a variant like `tensorflow-cpu`) gets `requirements`, and the whole package `env`,
+    set before anything is imported: what one step stores, another one has to read."""
+
+    library: str
+    requirements: tuple[Requirement, ...]
+    env: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
     """What a framework makes of a step: edits of its fragments, or findings that say why it cannot.
 
-    `requirements` and `env` (environment variables, set before anything is imported) are what the step needs beyond.
+    `requirements` and `env` (environment variables, set before anything is imported) are what the step needs beyond;
+    `companions` what other steps need with it.
     """
 
     edits: Mapping[Key, tuple[Edit, ...]]
     findings: tuple[Finding, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    companions: tuple[Companion, ...] = ()
 
 
 class Framework(Protocol):

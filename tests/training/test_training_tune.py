@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nb2pipe.convert import load
-from nb2pipe.training.trial import NoTuning, Slice, trial_slice
+from nb2pipe.pipeline.trial import NoTuning, Slice, trial_slice
 
 pytest.importorskip("optuna")
 
