@@ -117,13 +117,14 @@ class Conversion:
     def project(self) -> Project:
         """The generated project in memory. Raises Refused when there are errors."""
         from nb2pipe.codegen.project import generate, sample_data
+        from nb2pipe.pipeline.lift import lifted
 
         if errors(self.findings):
             raise Refused(self.findings)
         folder = self.path.resolve().parent
         with collector_paused():
             return generate(
-                self.pipeline,
+                lifted(self.pipeline),
                 self.notebook,
                 data=sample_data(self.pipeline, folder),
                 platform="vertex" if self.options.target == "vertex" else "kfp",
