@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -204,13 +204,21 @@ def convert(
 @click.option("--jobs", type=click.IntRange(min=1), help="How many steps may run at a time.")
 @click.option("--no-cache", is_flag=True, help="Run every step anew.")
 @click.option("--engine", type=click.Choice(["process", "kfp"]), default="process", help="What runs the steps.")
+@click.option("--workers", type=click.IntRange(min=1), help="How many workers a step gets that has `workers:`.")
 @common
 def run(
-    speech: Speech, notebook_or_project: Path, given: tuple[str, ...], jobs: int | None, no_cache: bool, engine: str
+    speech: Speech,
+    notebook_or_project: Path,
+    given: tuple[str, ...],
+    jobs: int | None,
+    no_cache: bool,
+    engine: str,
+    workers: int | None,
 ) -> int:
     """Run the pipeline on this machine."""
     parameters = _assignments(given)
-    show = _progress(speech)
+    options: dict[str, Any] = {"jobs": jobs, "cache": not no_cache, "engine": engine, "workers": workers}
+    options["on_event"] = _progress(speech)
     if notebook_or_project.is_dir():
         from nb2pipe.codegen.write import recover
         from nb2pipe.convert import run_project
@@ -218,13 +226,11 @@ def run(
         recover(notebook_or_project)
         home = notebook_or_project.resolve()
         home = home.parent if not _inputs_in(home) else home
-        result = run_project(
-            notebook_or_project, home, parameters, jobs=jobs, cache=not no_cache, engine=engine, on_event=show
-        )
+        result = run_project(notebook_or_project, home, parameters, **options)
     else:
         conversion = _load(notebook_or_project)
         speech.findings([f for f in conversion.findings if f.severity != "error"], _sources(conversion))
-        result = conversion.run(parameters, jobs=jobs, cache=not no_cache, engine=engine, on_event=show)
+        result = conversion.run(parameters, **options)
     speech.document(result.to_json(), run_text(result))
     return 0 if result.status == "succeeded" else 1
 
@@ -377,6 +383,10 @@ def verify_text(document: dict[str, Any]) -> str:
     width = max((len(f"{row['step']}.{row['name']}") for row in rows), default=0)
     lines = [f"{row['step']}.{row['name']}".ljust(width) + f"  {row['verdict']:<10}  {row['detail']}" for row in rows]
     lines += [f"with {_given_text(one['parameters'])}: {one['verdict']}" for one in document["varied"]]
+    for row in document["workers"]:
+        lines.append(
+            f"{row['step']}.{row['name'] or 'run'} with {row['workers']} workers: {row['verdict']}  {row['detail']}"
+        )
     first, error = document["first_difference"], document["error"]
     if first:
         lines.append(f"first difference: {first['name']} of step {first['step']}{_place(first)}: {first['detail']}")
@@ -394,6 +404,25 @@ def _place(row: dict[str, Any]) -> str:
     if row["cell"] is None:
         return ""
     return f" at cell {row['cell']}" + (f" line {row['line']}" if row["line"] else "")
+
+
+@cli.command()
+@click.argument("log", type=click.File(errors="replace"))
+@click.option("--project", type=click.Path(path_type=Path), help="The project (default: those in this folder).")
+@common
+def explain(speech: Speech, log: TextIO, project: Path | None) -> int:
+    """Show a traceback of a generated step in the notebook's cells and lines. LOG is a file, or - for stdin."""
+    from nb2pipe.review.explain import explain, project_at, projects_near
+
+    found = project_at(project) if project else None
+    if project and found is None:
+        raise click.UsageError(f"{project} is no generated project")
+    explained = explain(log.read(), [found] if found else projects_near(Path.cwd()))
+    if not explained.frames:
+        speech.say("no line of a generated step is in this log; name its project with --project")
+    document = {"frames": [frame.to_json() for frame in explained.frames], "text": explained.text}
+    speech.document(document, explained.text)
+    return 0
 
 
 def main() -> None:
