@@ -1,6 +1,6 @@
 """Measures nb2pipe on notebooks of 31, 283 and 2,803 cells, as ratios to what the same process could not do without.
 
-    python benchmarks/bench.py [--json FILE] [--repeat N] [--no-growth]
+    python benchmarks/bench.py [--json FILE] [--repeat N] [--no-growth] [--proofs]
 
 All figures of one table come from one run, so the machine's speed drops out of the ratios. See README.md.
 """
@@ -179,6 +179,20 @@ def growth(bench: Bench) -> None:
             before = f"{what} {name}"
 
 
+_EXECUTE = "import nbclient, nbformat; nbclient.NotebookClient(nbformat.read({0!r}, 4)).execute()"
+
+
+def proofs(bench: Bench) -> None:
+    """`verify` of every sample against the notebook's own run: at most 2.5 times its time and 3 s."""
+    for source in sorted((HERE.parent / "samples").iterdir()):
+        if source.is_dir():
+            shutil.copytree(source, bench.folder, ignore=shutil.ignore_patterns("golden", ".*"), dirs_exist_ok=True)
+            name = f"{source.name}.ipynb"
+            bench.add(f"notebook {source.name}", bench.python("-c", _EXECUTE.format(name)), repeat=2)
+            bar = f"wall < {2.5 * bench.rows[-1].cost.wall + 3:.1f} s"
+            bench.add(f"verify {source.name}", bench.nb2pipe("verify", name), f"notebook {source.name}", bar, 2)
+
+
 def line(row: Row) -> str:
     ratio = f"{row.ratio:8.2f}x {row.to}" if row.ratio is not None else ""
     cost = f"{row.cost.wall:9.3f} {row.cost.cpu:9.3f} {row.cost.megabytes:7.0f}"
@@ -190,16 +204,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each command, of which the cheapest counts")
     parser.add_argument("--no-growth", action="store_true", help="only the notebook of 31 cells")
+    parser.add_argument("--proofs", action="store_true", help="only `verify` of the samples")
     options = parser.parse_args()
     target = options.json and options.json.resolve()
     sys.path.insert(0, str(HERE.parent))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.repeat)
-        name = bench.write(SMALL)
-        analysis(bench, name)
-        commands(bench, name)
-        if not options.no_growth:
+        if not options.proofs:
+            name = bench.write(SMALL)
+            analysis(bench, name)
+            commands(bench, name)
+        if not options.no_growth and not options.proofs:
             growth(bench)
+        proofs(bench)
         os.chdir(HERE)
     print(f"{'':<28} {'wall s':>9} {'cpu s':>9} {'MB':>7}  ratio of cpu", *map(line, bench.rows), sep="\n")
     if target:

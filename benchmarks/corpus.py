@@ -17,6 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ import quick  # noqa: E402
 
 SECONDS = 90
 LIBRARIES = ("numpy", "pandas", "sklearn.linear_model", "matplotlib.pyplot", "pyarrow")
-"""Imported once, before the forks that need them."""
+HEAVY = ("seaborn", "xgboost", "lightgbm", "torch", "tensorflow", "tf_keras")
+"""Imported once, before the forks that need them; the heavy ones where they are installed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def handwritten() -> Iterator[Result]:
     """The cases of tests/corpus; those named `realistic` are a corpus of their own."""
     for case in catalogue.everything():
         corpus = "realistic" if case.name.startswith("realistic") else "adversarial"
-        yield _result(corpus, case.name, quick.compare(case.cells), case.allowed)
+        yield _result(corpus, case.name, quick.compare(case.cells, data=case.data), case.allowed)
 
 
 def random_programs(count: int) -> Iterator[Result]:
@@ -191,7 +193,8 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=100)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    quick.warm(*LIBRARIES)
+    quick.warm(*LIBRARIES, *(name for name in HEAVY if find_spec(name)))
+    quick.SECONDS = SECONDS
     results = [*handwritten(), *random_programs(options.programs), *gathered(options.folders)]
     print("\n".join([table(results), "", "Reasons: " + json.dumps(reasons(results)), "", *notable(results)]))
     if options.json:

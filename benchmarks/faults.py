@@ -68,12 +68,41 @@ class Trial:
         return bool(self.showed) and self.verdict == "equal"
 
 
-def faults(files: Mapping[str, str], package: str) -> Iterator[Fault]:
-    """Every fault that this module knows for the files that hold the notebook's lines."""
+OWN: Mapping[str, Sequence[tuple[str, str]]] = {
+    "draws": (
+        ("shared", "import random\nimport numpy as np"),
+        (
+            "step:data",
+            "np.random.seed(1)\nrandom.seed(1)\nx = np.random.rand(5)\nk = [random.random() for _ in range(3)]",
+        ),
+        ("step:more", "random.seed(2)\nk.append(random.randint(0, 10**6))\nprint(k)"),
+        ("step:fit", "rng = np.random.default_rng(3)\nw = x * rng.normal(size=5)\nprint(w.sum())"),
+        ("step:end", "np.random.seed(4)\norder = np.random.permutation(5)\nprint(w[order], len(k))"),
+    ),
+    "files": (
+        ("shared", "import json\nimport pandas as pd"),
+        (
+            "step:make",
+            "pd.DataFrame({'a': [1, 2, 3]}).to_csv('data.csv', index=False)\njson.dump([1], open('n.json', 'w'))",
+        ),
+        ("step:grow", "df = pd.read_csv('data.csv')\ndf['b'] = df['a'] * 2\ndf.to_csv('data.csv', index=False)"),
+        ("step:read", "late = pd.read_csv('data.csv')\nn = json.load(open('n.json'))\nprint(late, n)"),
+        ("step:write", "late.sum().to_csv('sums.csv')\nopen('report.txt', 'w').write(str(n))"),
+    ),
+}
+"""Notebooks whose faults the samples and cases hardly have: generators seeded again and again, files rewritten."""
+
+
+def faults(files: Mapping[str, str], package: str, written: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
+    """Every fault that this module knows for the files that hold the notebook's lines.
+
+    `written` has the paths that each step writes, by the name of its file.
+    """
     for name, text in sorted(files.items()):
         if name.startswith(f"{package}/steps/") and not name.endswith("__init__.py"):
             tree = ast.parse(text)
             yield from _of_outputs(name, tree)
+            yield from _of_files(name, tree, written.get(name, ()))
             yield from _swapped(name, tree)
             yield from _reseeded(name, tree)
             yield from _skipped(name, tree)
@@ -123,6 +152,27 @@ def _of_outputs(name: str, tree: ast.Module) -> Iterator[Fault]:
             inner.insert(len(inner) - 1, _code(f"{output} = _stale")[0])
             inner[_start(inner) : _start(inner)] = _code(f"import copy\n_stale = copy.deepcopy({output})")
             yield _fault("stale version", name, output, changed)
+
+
+_KEEP = "import os, shutil\n_had = os.path.exists({0!r}) and shutil.copyfile({0!r}, {0!r} + '.stale')"
+_PUT_BACK = "if _had:\n    shutil.move({0!r} + '.stale', {0!r})"
+
+
+def _of_files(name: str, tree: ast.Module, paths: Sequence[str]) -> Iterator[Fault]:
+    """Files that a step writes: gone at its end, or as they were at its start."""
+    for path in paths:
+        yield _fault("drop an output", name, path, _wrapped(tree, "", f"import os\nos.remove({path!r})"))
+        yield _fault("stale version", name, path, _wrapped(tree, _KEEP.format(path), _PUT_BACK.format(path)))
+
+
+def _wrapped(tree: ast.Module, before: str, after: str) -> ast.Module:
+    """A step with code before and after its own."""
+    changed = copy.deepcopy(tree)
+    inner = _body(changed)[0]
+    end = len(inner) - 1 if isinstance(inner[-1], ast.Return) else len(inner)
+    inner[end:end] = _code(after)
+    inner[_start(inner) : _start(inner)] = _code(before)
+    return changed
 
 
 def _swapped(name: str, tree: ast.Module) -> Iterator[Fault]:
@@ -218,12 +268,14 @@ class Yard:
         self._bench = Bench(self.conversion, folder / "right")
         self._number = 0
         files = {name: text for name, text in self.conversion.project.files.items() if name.endswith(".py")}
-        self.faults = list(faults(files, self.conversion.project.package))
+        package = self.conversion.project.package
+        written = {f"{package}/steps/{s.name}.py": s.files_out for s in self.conversion.pipeline.steps}
+        self.faults = list(faults(files, package, written))
         self.recorded = self._bench.record({})
         if self.recorded.error is not None:
             raise ValueError(f"{path.name} does not run: {self.recorded.error}")
         # As the faulty ones are: laid out anew, so that no difference of bytes comes from line numbers alone.
-        same = {n: t for n, t in files.items() if n.startswith(f"{self.conversion.project.package}/steps/")}
+        same = {n: t for n, t in files.items() if n.startswith(f"{package}/steps/")}
         laid_out = [Fault("", n, "", ast.unparse(ast.parse(t)) + "\n") for n, t in same.items()]
         self.right = self.trace(self._project(laid_out))
         again = self.run(self._project(laid_out), cached=False)
@@ -259,9 +311,9 @@ class Yard:
         for step in ran.steps:
             found[f"{step.name} ended"] = step.status in ("succeeded", "cached")
             found[f"{step.name} printed"] = step.stdout.read_bytes()
-            for path in sorted(p for p in (step.stdout.parent / "outputs").rglob("*") if p.is_file()):
-                if path.name != "artifact.json":
-                    found[f"{step.name} stored {path.relative_to(step.stdout.parent)}"] = path.read_bytes()
+            stored = [p for kind in ("outputs", "files") for p in (step.stdout.parent / kind).rglob("*") if p.is_file()]
+            for path in sorted(p for p in stored if p.name != "artifact.json"):
+                found[f"{step.name} stored {path.relative_to(step.stdout.parent)}"] = path.read_bytes()
         return found
 
     def showed(self, seen: Mapping[str, Any]) -> str:
@@ -314,6 +366,19 @@ def written_cases(folder: Path, only: str = "") -> Iterator[Path]:
             yield path
 
 
+def own_notebooks(folder: Path, only: str = "") -> Iterator[Path]:
+    """The notebooks of this module."""
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
+    import doors
+
+    for name, cells in OWN.items():
+        if only in name:
+            (folder / name).mkdir()
+            path = folder / name / f"{name}.ipynb"
+            path.write_text(json.dumps(doors.notebook([(code, [tag]) for tag, code in cells])), encoding="utf-8")
+            yield path
+
+
 def copied_samples(folder: Path, only: str = "") -> Iterator[Path]:
     """Copies of the samples."""
     for source in sorted((ROOT / "samples").iterdir()):
@@ -323,7 +388,7 @@ def copied_samples(folder: Path, only: str = "") -> Iterator[Path]:
             yield folder / source.name / f"{source.name}.ipynb"
 
 
-def trials(path: Path, folder: Path, per_kind: int) -> list[Trial]:
+def trials(path: Path, folder: Path, per_kind: int, kinds: Sequence[str] = KINDS) -> list[Trial]:
     """All trials of one notebook; none when it does not convert or run."""
     from nb2pipe.findings import Nb2pipeError
 
@@ -338,7 +403,7 @@ def trials(path: Path, folder: Path, per_kind: int) -> list[Trial]:
             return []
         if yard.alarm:
             return [Trial(yard.name, "none", "", "", "", "false alarm", "")]
-        return [yard.trial(fault) for fault in chosen(yard.faults, per_kind)]
+        return [yard.trial(fault) for fault in chosen(yard.faults, per_kind) if fault.kind in kinds]
     finally:
         yard.close()
 
@@ -373,7 +438,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         stack.enter_context(steady_hashes())
         folder = Path(name)
-        notebooks = [*(written_cases(folder, options.only) if both or options.cases else ())]
+        notebooks = [*own_notebooks(folder, options.only)]
+        notebooks += [*(written_cases(folder, options.only) if both or options.cases else ())]
         notebooks += [*(copied_samples(folder, options.only) if both or options.samples else ())]
         for number, path in enumerate(notebooks):
             found = trials(path, folder / f"yard-{number}", options.per_kind)

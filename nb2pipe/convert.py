@@ -288,6 +288,8 @@ def collector_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()
+        gc.unfreeze()  # into the oldest generation, without a look at each
         if before:
             gc.enable()
 

@@ -270,8 +270,8 @@ CODES: dict[str, Code] = {
         "Make the value in a step, or hold a copy of it.",
     ),
     "cache-across-steps": Code(
-        "warning",
-        "A cached function is called in several steps; each begins with an empty cache.",
-        "Nothing, if the function always gives the same for the same arguments and prints nothing.",
+        "error",
+        "A cached function is called in several steps, each begins with an empty cache, and that can be noticed.",
+        "Call it in one step, or take the cache off it.",
     ),
 }

@@ -35,7 +35,9 @@ class Format:
     libraries: tuple[str, ...] = ()
 
 
-REDUCERS: dict[str, Callable[[Any], tuple[Any, ...]]] = {}  # for what pickle would not keep
+REDUCERS: dict[str, Callable[[Any, dict[int, Any]], Any]] = {}
+"""How pickle stores what it would not keep, by type name: called with the object and a table that
+is empty when a stream begins."""
 
 
 def type_name(cls: type) -> str:

@@ -51,18 +51,20 @@ def store(m: Machine, target: ast.expr, val: Val, place: Place) -> None:
     for index in holder.objs:
         for part in val.objs:
             m.heap.hold(index, part)
+            if isinstance(target, ast.Attribute) and target.attr == "__dict__":
+                m.heap.view(index, part)
 
 
 def _store_into(m: Machine, target: ast.Subscript | ast.Attribute, holder: Val, place: Place) -> None:
     if holder.ref is not None and not holder.objs:
         m.channel(_channel(holder.ref, target), "set", place)
     elif holder.defs:
-        for made in holder.defs:
-            m.record.changed_names.setdefault(made.name, place)
-        m.mutate(holder.objs, place)
+        m.patch(holder.objs.union(m.heap.definition(d) for d in holder.defs), place)
     else:
         touch(m, [holder], place)
-        m.mutate(holder.objs, place)
+        m.patch(holder.objs, place)
+        if isinstance(target, ast.Attribute) and target.attr == "requires_grad":
+            m.mark(holder.objs, "learns")
 
 
 def _channel(ref: str, target: ast.Subscript | ast.Attribute) -> str:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from nb2pipe.dataflow.effects import Keywords, apply_effect, elements, inside, unknown_call
-from nb2pipe.dataflow.machine import Machine, Place, Template
-from nb2pipe.dataflow.paths import path_joined
-from nb2pipe.dataflow.special import classes_of, is_unknown, touch
+from nb2pipe.dataflow.effects import (
+    Keywords,
+    apply_effect,
+    elements,
+    has_views,
+    inside,
+    namespace_of,
+    unknown_call,
+)
+from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
+from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.paths import ANYTHING
+from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, touch
 from nb2pipe.dataflow.summaries import call_function
 from nb2pipe.dataflow.tables import SELF
 from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, join, typed
-
-Special = Callable[[Machine, list[Val], Keywords, Place], Val]
 
 
 def call(m: Machine, node: ast.Call) -> Val:
@@ -30,10 +37,23 @@ def call(m: Machine, node: ast.Call) -> Val:
         callee = attribute(m, receiver, node.func.attr, place)
     else:
         callee = _callee(m, node.func, place)
+    if callee.ref in ("builtins.isinstance", "builtins.issubclass") and len(node.args) == 2 and not node.keywords:
+        return _of_class(m, *node.args, place=place)
     args, keywords = _arguments(m, node)
     if callee.ref in ("builtins.eval", "builtins.exec"):
         return _run_text(m, callee.ref, node, place)
     return call_value(m, callee, args, keywords, place)
+
+
+def _of_class(m: Machine, node: ast.expr, classes: ast.expr, *, place: Place) -> Val:
+    """`isinstance(x, C)`: the class is named, but nothing makes an instance of it."""
+    touch(m, [m.evaluate(node)], place)
+    for one in classes.elts if isinstance(classes, ast.Tuple) else [classes]:
+        if isinstance(one, ast.Name):
+            m.read(one.id, place, calling=True)
+        else:
+            m.evaluate(one)
+    return typed("builtins.bool")
 
 
 def _callee(m: Machine, node: ast.expr, place: Place) -> Val:
@@ -68,8 +88,14 @@ def call_value(m: Machine, callee: Val, args: list[Val], keywords: Keywords, pla
         return join([_call_def(m, made, callee, args, keywords, place) for made in callee.defs])
     if callee.ref is not None:
         return _call_library(m, callee.ref, args, keywords, place)
+    held = [m.heap.defined[o] for o in sorted(callee.objs & m.heap.defined.keys())]
+    if held and len(held) == len(callee.objs):
+        return call_value(m, replace(callee, defs=tuple(held)), args, keywords, place)
+    results = []
+    with m.perhaps():
+        results += [_call_def(m, made, callee, args, keywords, place) for made in held]
     if callee.cls is not None or callee.objs:
-        return call_method(m, callee, "__call__", args, keywords, place)
+        return join([call_method(m, callee, "__call__", args, keywords, place), *results])
     return unknown_call(m, callee, args, keywords, place)
 
 
@@ -81,27 +107,49 @@ def _call_def(m: Machine, made: Def, callee: Val, args: list[Val], keywords: Key
 
 def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A new instance of a class of the notebook."""
-    instance = Val(frozenset([m.heap.new(DEFINITION + made.name, opaque=True)]), cls=made)
-    for index in instance.objs:
-        m.heap.classes[index] = made
-        for part in _class_objects(m, made):
-            m.heap.hold(index, part)
     m.shared.mention(m, Val(defs=(made,)), place)
-    init = made.method("__init__") or made.method("__new__")
+    new, init = made.method("__new__"), made.method("__init__")
+    if new is not None:
+        given = call_function(m, new, [class_value(m, [made]), *args], keywords, place)
+        instance = Val(given.objs or _bare_instance(m, made).objs, cls=made)
+    else:
+        instance = _bare_instance(m, made)
     if init is not None:
         call_function(m, init, [instance, *args], keywords, place)
-    else:
-        for val in [*args, *keywords.values()]:
-            for index in instance.objs:
-                for part in val.objs:
-                    m.heap.hold(index, part)
+    elif new is None:
+        _hold(m, instance, [*args, *keywords.values(), *_made_fields(m, made, place)])
     return instance
+
+
+def class_value(m: Machine, classes: Sequence[Def]) -> Val:
+    """Classes of the notebook as a value."""
+    return Val(frozenset(m.heap.definition(c) for c in classes), "class", defs=tuple(classes))
+
+
+def _bare_instance(m: Machine, made: Def) -> Val:
+    """What `object.__new__` gives."""
+    index = m.heap.new(DEFINITION + made.name, opaque=True)
+    m.heap.instance(index, made)
+    if made.method("__del__") is not None:  # it would run once in each process
+        m.heap.objs[index].marks = frozenset(["unstorable"])
+    return Val(frozenset([index]), cls=made)
+
+
+def _made_fields(m: Machine, made: Def, place: Place) -> list[Val]:
+    """What the default factories of a dataclass make for one instance."""
+    own = [call_value(m, factory, [], {}, place) for factory in made.factories]
+    return own + [val for b in made.bases for val in _made_fields(m, b, place)]
+
+
+def _hold(m: Machine, holder: Val, values: Iterable[Val]) -> None:
+    for part in frozenset().union(*(v.objs for v in values)):
+        for index in holder.objs:
+            m.heap.hold(index, part)
 
 
 def _class_objects(m: Machine, made: Def) -> list[int]:
     """The objects of a class and its bases, where class attributes live."""
-    own = [m.heap.definitions[made]] if made in m.heap.definitions else []
-    return own + [o for b in made.bases for o in _class_objects(m, b)]
+    return [m.heap.definitions[c] for c in made.lineage() if c in m.heap.definitions]
 
 
 def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -115,11 +163,26 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
     if unbound is not None:
         return unbound
     effect = m.tables.function(ref)
+    _own_module(m, ref, place)
     if effect is None:
         result = unknown_call(m, Val(), args, keywords, place)
         last = ref.rpartition(".")[2]
         return Val(result.objs, ref if last[:1].isupper() else None)
     return apply_effect(m, effect, Val(), args, keywords, place)
+
+
+def _own_module(m: Machine, ref: str, place: Place) -> None:
+    """A function of a module of the notebook's own is called: it may be any of the module's."""
+    root = ref.partition(".")[0]
+    facts = m.shared.modules.get(root)
+    if facts is None:
+        return
+    for event in facts.on_call:
+        m.channel(event.channel, event.use, place)
+    m.record.files += [replace(event, place=place, perhaps=True) for event in facts.files]
+    if facts.stateful:
+        m.channel(f"module:{root}", "use", place)
+        m.channel(f"module:{root}", "set", place)
 
 
 def _is_exception(name: str) -> bool:
@@ -147,13 +210,19 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
     if receiver.defs and isinstance(receiver.defs[0].node, ast.ClassDef):
         own = receiver.defs[0].method(name)
         if own is not None:
-            return call_function(m, own, args if _is_static(own) else [receiver, *args], keywords, place)
-    if receiver.type == "pathlib.Path" and name == "open":
-        return _open(m, [receiver, *args], keywords, place)
-    text = _text_method(receiver, name, args)
+            return _call_def(m, own, Val(), [*([receiver] if _takes_class(own) else []), *args], keywords, place)
+    if name in ("__setattr__", "__delattr__"):
+        return _setattr(m, [receiver, *args], keywords, place)
+    if name == "__new__" and args and args[0].defs and isinstance(args[0].defs[0].node, ast.ClassDef):
+        return join([_bare_instance(m, c) for c in args[0].defs])
+    if receiver.type == "pathlib.Path" and name in PATH_METHODS:
+        return PATH_METHODS[name](m, [receiver, *args], keywords, place)
+    text = text_method(receiver, name, args)
     if text is not None:
         return text
-    type_name = receiver.type or _library_base(receiver.cls)
+    if name in _BY_EQUALITY and any(a.objs for a in args) and not has_views(receiver.type):
+        m.compare(v.objs for v in (receiver, *args))
+    type_name = receiver.type or library_base(receiver.cls)
     effect = m.tables.method(type_name, name) if type_name else None
     if effect is None and type_name not in IMMUTABLE:
         effect = m.tables.method(None, name)
@@ -164,65 +233,44 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
     return unknown_call(m, receiver, args, keywords, place)
 
 
+_BY_EQUALITY = ("index", "remove", "count", "get", "pop", "discard", "issubset", "issuperset", "isdisjoint")
+"""Methods of containers that look for what equals an argument."""
+
+
 def _any_class(m: Machine, name: str, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
     """A method of an unknown value may be one of the notebook's classes."""
     if m.shared.guessing:
         return
     m.shared.guessing += 1
-    m.maybe += 1
     for own in m.shared.methods.get(name, ()):
         if own not in m.shared.mentioning:
             m.shared.mentioning.add(own)
-            _own_method(m, own, receiver, args, keywords, place)
+            with m.perhaps():
+                _own_method(m, own, receiver, args, keywords, place)
             m.shared.mentioning.discard(own)
-    m.maybe -= 1
     m.shared.guessing -= 1
 
 
 def _own_method(m: Machine, own: Def, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    first = [] if _is_static(own) else [receiver]
-    return call_function(m, own, [*first, *args], keywords, place)
+    first = [] if _is_decorated(own, "staticmethod") or isinstance(own.node, ast.ClassDef) else [receiver]
+    if _takes_class(own):
+        classes = classes_of(m, receiver)
+        first = [class_value(m, classes)] if classes else first
+    return _call_def(m, own, Val(), [*first, *args], keywords, place)
 
 
-def _is_static(made: Def) -> bool:
+_OF_THE_CLASS = ("__new__", "__init_subclass__", "__class_getitem__")
+"""Methods whose first argument is the class although no decorator says so."""
+
+
+def _takes_class(method: Def) -> bool:
+    """Whether the first argument of a method is the class."""
+    return method.name in _OF_THE_CLASS or _is_decorated(method, "classmethod")
+
+
+def _is_decorated(made: Def, by: str) -> bool:
     decorators = getattr(made.node, "decorator_list", [])
-    return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in decorators)
-
-
-def _library_base(cls: Def | None) -> str | None:
-    if cls is None:
-        return None
-    return next(iter(cls.library_bases), None) or next(filter(None, map(_library_base, cls.bases)), None)
-
-
-_TEXT_METHODS: dict[str, Callable[[str], str]] = {
-    "lower": str.lower,
-    "upper": str.upper,
-    "strip": str.strip,
-    "title": str.title,
-}
-
-
-def _text_method(receiver: Val, name: str, args: list[Val]) -> Val | None:
-    """Texts and paths that stay known."""
-    if not receiver.is_const or not isinstance(receiver.const, str):
-        return None
-    if receiver.type == "pathlib.Path":
-        return _path_method(receiver, name, args)
-    if name in _TEXT_METHODS and not args and not isinstance(receiver.const, Template):
-        return Val(type="builtins.str", const=_TEXT_METHODS[name](receiver.const))
-    return None
-
-
-def _path_method(receiver: Val, name: str, args: list[Val]) -> Val | None:
-    if name in ("with_suffix", "with_name") and args and isinstance(args[0].const, str):
-        if not isinstance(receiver.const, Template):
-            return Val(type="pathlib.Path", const=str(getattr(PurePosixPath(receiver.const), name)(args[0].const)))
-    if name in ("resolve", "absolute", "expanduser", "as_posix"):
-        return Val(type="builtins.str" if name == "as_posix" else "pathlib.Path", const=receiver.const)
-    if name == "joinpath" and all(isinstance(a.const, str) for a in args):
-        return Val(type="pathlib.Path", const=path_joined([receiver.const, *(a.const for a in args)]))
-    return None
+    return any(isinstance(d, ast.Name) and d.id == by for d in decorators)
 
 
 # --- attributes ---------------------------------------------------------------------------------------------------
@@ -231,6 +279,12 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
     if base.ref is not None:
         return _library_attribute(m, f"{base.ref}.{name}", place)
     touch(m, [base], place)
+    if name == "__class__" and classes_of(m, base):
+        return class_value(m, classes_of(m, base))
+    if name == "__dict__" and not base.defs:
+        return namespace_of(m, base)
+    if name in m.shared.accessors:
+        m.channel(f"accessor:{name}", "use", place)
     found = [_member(m, base, c, name, place) for c in classes_of(m, base)]
     if found:
         return join([f for f in found if f is not None] or [_held(m, base, name)])
@@ -258,8 +312,7 @@ def _held(m: Machine, base: Val, name: str) -> Val:
     method = m.tables.method(base.type, name)
     if method is not None and SELF in method.mutates:  # handed on uncalled: `column.apply(names.append)`
         m.mutate(base.objs, m.place)
-    classes = [m.heap.definitions[c] for c in classes_of(m, base) if c in m.heap.definitions]
-    inherited = m.heap.elements(classes)
+    inherited = m.heap.inherited(base.objs)
     is_method = m.tables.method(base.type, name) is not None if base.type else not classes_of(m, base)
     bound = {m.heap.new("method", base.objs, opaque=True)} if is_method else set()
     return Val(objs=part.objs | inherited | bound)
@@ -301,6 +354,13 @@ def _iterated(type_name: str) -> Special:
     return build
 
 
+def _dict(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """A dict holds what a mapping holds, or what the pairs hold that it is made of."""
+    rows = [elements(m, a).objs for a in args]
+    parts = frozenset().union(*rows, *(m.heap.elements(r) for r in rows), *(v.objs for v in keywords.values()))
+    return m.fresh("builtins.dict", parts)
+
+
 def _zip(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     items = tuple(elements(m, a) for a in args)
     return _of_tuples(m, items)
@@ -317,10 +377,8 @@ def _of_tuples(m: Machine, items: tuple[Val, ...]) -> Val:
 
 
 def _called_on(m: Machine, function: Val, args: list[Val], place: Place) -> Val:
-    m.maybe += 1
-    result = call_value(m, function, args, {}, place)
-    m.maybe -= 1
-    return result
+    with m.perhaps():
+        return call_value(m, function, args, {}, place)
 
 
 def _map(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -353,8 +411,9 @@ def _next(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
 
 
 def _getattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    if len(args) >= 2 and isinstance(args[1].const, str):
-        found = attribute(m, args[0], args[1].const, place)
+    name = plain_text(args[1]) if len(args) >= 2 else None
+    if name is not None:
+        found = attribute(m, args[0], name, place)
         return join([found, *args[2:]])
     return m.unknown(frozenset().union(*(a.objs for a in args)))
 
@@ -363,7 +422,7 @@ def _setattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> V
     if args:
         if args[0].ref is not None:
             m.channel("module:" + args[0].ref.partition(".")[0], "set", place)
-        m.mutate(args[0].objs, place)
+        m.patch(args[0].objs, place)
         for index in args[0].objs:
             for val in args[1:]:
                 for part in val.objs:
@@ -371,37 +430,12 @@ def _setattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> V
     return Val(type="builtins.NoneType", const=None)
 
 
-def _open(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    mode = keywords.get("mode") or (args[1] if len(args) > 1 else None)
-    text = mode.const if mode is not None and isinstance(mode.const, str) else "r" if mode is None else "r+"
-    path = args[0] if args else keywords.get("file", Val())
-    if "w" in text or "x" in text or "a" in text or "+" in text:
-        if "a" in text or "+" in text:
-            m.file("read", path, place)
-        m.file("write", path, place)
-    else:
-        m.file("read", path, place)
-    made = m.fresh("builtins.file")
-    for index in made.objs:
-        m.heap.objs[index].marks = frozenset(["unstorable"])
-    return made
-
-
-def _join_paths(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    if all(isinstance(a.const, str) for a in args):
-        return Val(type="builtins.str", const=path_joined([a.const for a in args]))
-    return typed("builtins.str")
-
-
-def _path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    if all(isinstance(a.const, str) for a in args):
-        return Val(type="pathlib.Path", const=path_joined([a.const for a in args]) or ".")
-    return Val(type="pathlib.Path")
-
-
-def _same_path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    """abspath and its kin: the same file."""
-    return Val(type="builtins.str", const=args[0].const) if args else typed("builtins.str")
+def _accessor(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """A class is made an attribute of all frames: from here on, in this process."""
+    name = plain_text(join([*args, *keywords.values()])) or "?"
+    m.shared.accessors.add(name)
+    m.channel(f"accessor:{name}", "set", place)
+    return Val(ref="pandas.api.extensions.accessor")
 
 
 def _str(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -415,12 +449,12 @@ def _super(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val
     first = next(iter(m.frame.env.values()), None)
     objs = first.val.objs if first is not None else frozenset()
     base = own.bases[0] if own is not None and own.bases else None
-    return Val(objs, _library_base(own), cls=base)
+    return Val(objs, library_base(own), cls=base)
 
 
 def _namespace(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if args:
-        return m.unknown(args[0].objs)
+        return attribute(m, args[0], "__dict__", place)
     m.say(
         "dynamic-code", "`globals()`, `locals()` or `vars()` gives all names at once; which are used is unknown", place
     )
@@ -428,15 +462,16 @@ def _namespace(m: Machine, args: list[Val], keywords: Keywords, place: Place) ->
 
 
 def _import_module(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    if args and isinstance(args[0].const, str):
-        return Val(ref=args[0].const)
+    name = plain_text(args[0]) if args else None
+    if name is not None:
+        return Val(ref=name)
     m.say("dynamic-code", "a module whose name is made at run time is imported", place)
     return m.unknown()
 
 
 def _type(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    if len(args) == 1 and args[0].cls is not None:
-        return Val(defs=(args[0].cls,))
+    if len(args) == 1 and classes_of(m, args[0]):
+        return class_value(m, classes_of(m, args[0]))
     return Val() if len(args) == 1 else m.unknown()
 
 
@@ -454,7 +489,7 @@ _SPECIAL: dict[str, Special] = {
     "builtins.tuple": _iterated("builtins.tuple"),
     "builtins.set": _iterated("builtins.set"),
     "builtins.frozenset": _iterated("builtins.frozenset"),
-    "builtins.dict": _iterated("builtins.dict"),
+    "builtins.dict": _dict,
     "builtins.sorted": _iterated("builtins.list"),
     "builtins.reversed": _iterated("builtins.iterator"),
     "builtins.iter": _iterated("builtins.iterator"),
@@ -463,8 +498,10 @@ _SPECIAL: dict[str, Special] = {
     "builtins.next": _next,
     "builtins.getattr": _getattr,
     "builtins.setattr": _setattr,
+    "builtins.object.__setattr__": _setattr,
+    "builtins.object.__delattr__": _setattr,
     "builtins.delattr": _setattr,
-    "builtins.open": _open,
+    **{f"pandas.api.extensions.register_{kind}_accessor": _accessor for kind in ("dataframe", "series", "index")},
     "builtins.str": _str,
     "builtins.super": _super,
     "builtins.globals": _namespace,
@@ -473,10 +510,7 @@ _SPECIAL: dict[str, Special] = {
     "builtins.type": _type,
     "builtins.__import__": _import_module,
     "importlib.import_module": _import_module,
-    "os.path.join": _join_paths,
-    **dict.fromkeys(["os.path.abspath", "os.path.realpath", "os.path.normpath", "os.fspath"], _same_path),
-    "pathlib.Path": _path,
-    "pathlib.PurePath": _path,
+    **FILE_CALLS,
     "IPython.get_ipython": _history,
 }
 
@@ -512,9 +546,9 @@ def _string_references(m: Machine, method: str, values: list[Val], place: Place)
     if method not in ("query", "eval"):
         return
     for val in values:
-        if isinstance(val.const, str):
+        if isinstance(val.const, str) and ANYTHING not in val.const:
             _read_references(m, val.const, place)
-        elif not val.is_const and val.type in (None, "builtins.str"):
+        elif isinstance(val.const, str) or (not val.is_const and val.type in (None, "builtins.str")):
             message = f"`.{method}()` is given a text that is made at run time: the names in it are unknown"
             m.say("dynamic-code", message, place)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.paths import is_name, with_suffix
 from nb2pipe.dataflow.scopes import arguments
-from nb2pipe.dataflow.special import touch
+from nb2pipe.dataflow.special import run_overrides, touch
 from nb2pipe.dataflow.summaries import call_function
 from nb2pipe.dataflow.tables import SELF, Effect
 from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, join, typed
@@ -55,8 +57,15 @@ def inside(m: Machine, val: Val) -> Val:
     """What an item or attribute may be when no row says more: a part, or something that shares the value's memory."""
     parts = m.heap.elements(val.objs)
     if not has_views(val.type) or not val.objs:
-        return Val(objs=parts)
+        return Val(objs=parts, type=_of_one_type(m, val.objs, parts))
     return Val(objs=parts | {_sharing(m, None, val.objs)})
+
+
+def _of_one_type(m: Machine, objs: frozenset[int], parts: frozenset[int]) -> str | None:
+    """The type of what is in lists that were made of values of one type."""
+    made = [mark.partition(":")[2] for o in objs for mark in m.heap.objs[o].marks if mark.startswith("each:")]
+    types = {*made, *(m.heap.objs[p].type for p in parts)}
+    return made[0] if len(made) == len(objs) and len(types) == 1 else None
 
 
 def _sharing(m: Machine, type_name: str | None, bases: frozenset[int]) -> int:
@@ -66,6 +75,15 @@ def _sharing(m: Machine, type_name: str | None, bases: frozenset[int]) -> int:
     for base in bases:
         m.heap.view(made, base)
     return made
+
+
+def namespace_of(m: Machine, val: Val) -> Val:
+    """`vars(x)`: a dict of what `x` holds; what changes one changes the other, but they are stored apart."""
+    made = _sharing(m, "builtins.dict", val.objs)
+    m.heap.objs[made].marks = frozenset(["namespace"])
+    for part in m.heap.elements(val.objs):
+        m.heap.hold(made, part)
+    return Val(frozenset([made]), "builtins.dict")
 
 
 def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -115,13 +133,21 @@ def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywo
     for where in effect.mutates:
         val = _at(where, receiver, args, keywords)
         if val is not None:
-            m.mutate(val.objs if isinstance(where, int) else val.objs | _parts(m, val), place)
+            (m.patch if val.defs else m.mutate)(val.objs, place)
+            if isinstance(where, str):
+                m.use_parts(val.objs, place)
+    if effect.wakes:
+        m.wake(receiver.objs)
+    if effect.rests and not m.maybe:
+        m.mark(receiver.objs, "rests")
+    if effect.learns:
+        m.mark(receiver.objs, "learns")
+    for number in effect.mutates_parts_of:
+        m.use_parts((_at(number, receiver, args, keywords) or Val()).objs, place)
     if effect.mutates_parts:
-        held = _parts(m, receiver)
-        m.mutate(held, place)
-        for mark in sorted(frozenset().union(*(m.heap.objs[o].marks for o in held))):
-            if mark.startswith("draws:"):
-                m.channel("random:" + mark.removeprefix("draws:"), "draw", place)
+        m.use_parts(receiver.objs, place, resting=effect.at_rest)
+        if not effect.at_rest:
+            run_overrides(m, receiver, place)
     inplace = keywords.get("inplace", keywords.get(None))
     if effect.inplace and inplace is not None and inplace.const is not False:
         m.mutate(receiver.objs, place)
@@ -131,48 +157,52 @@ def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywo
         m.mutate(keywords["out"].objs, place)
 
 
-def _parts(m: Machine, val: Val) -> set[int]:
-    """The models, generators and callbacks that a value is or holds."""
-    return {o for o in m.heap.reach(val.objs) if not (m.heap.objs[o].type or "").startswith(_DATA)}
-
-
-_DATA = ("builtins.", "pandas.", "numpy.ndarray", "function")
-"""Types that a model may hold but does not change when it is trained."""
-
-
 def _channels(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> None:
     for generator in effect.seeds:
         m.channel("random:" + generator, "seed", place)
-    for generator in _drawn(m, effect, keywords, place):
+    for generator in _drawn(m, effect.draws, keywords):
         m.channel("random:" + generator, "draw", place)
-    for channel in effect.sets:
-        m.channel(channel, "set", place)
+    for generator in effect.advances:
+        m.channel("random:" + generator, "advance", place)
     for channel in effect.uses:
         m.channel(channel, "use", place)
+    for channel in effect.sets:
+        m.channel(channel, "set", place)
     if effect.external:
         m.channel("external", "set", place)
 
 
-def _drawn(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> list[str]:
+def _drawn(m: Machine, draws: tuple[tuple[str, str, str], ...], keywords: Keywords) -> list[str]:
     """The global generators that a call draws from; one that is given instead changes."""
     found = []
-    for generator, unless, when in effect.draws:
+    for generator, unless, when in draws:
         given = keywords.get(unless) if unless else None
         if given is not None and given.const is not None:
-            m.mutate(given.objs, place)
+            m.mutate(given.objs, m.place)
         elif not when or (when in keywords and keywords[when].const is not False):
             found.append(generator)
     return found
 
 
 def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
-    for use, places in (("read", effect.reads), ("write", effect.writes)):
-        by_name = any(isinstance(p, str) for p in places)
-        for where in places:
-            past = by_name and isinstance(where, int) and where >= len(args)
-            path = None if past else _at(where, receiver, args, keywords)
-            if path is not None and not _in_memory(path):
-                m.file("read" if use == "read" else "write", path, place)
+    named = {use for use, where in effect.files if isinstance(where, str)}
+    known = [
+        (use, path)
+        for use, where in effect.files
+        if not (use in named and isinstance(where, int) and where >= len(args))
+        and (path := _at(where, receiver, args, keywords)) is not None
+    ]
+    for use, path in known:
+        if not _in_memory(path):
+            m.file(use, _as_written(effect, path) if use == "write" else path, place)
+    if effect.or_here and not known:
+        m.file(effect.files[0][0], Val(const="."), place)
+
+
+def _as_written(effect: Effect, path: Val) -> Val:
+    if not effect.suffix or not isinstance(path.const, str):
+        return path
+    return replace(path, const=with_suffix(path.const, effect.suffix, only_without=effect.suffix_if_none))
 
 
 def _in_memory(val: Val) -> bool:
@@ -214,8 +244,10 @@ def _value(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         return join(found)
     held = frozenset().union(*(v.objs for v in [*args, *keywords.values()])) if effect.holds else frozenset()
     held |= frozenset().union(*(r.objs for r in results)) if results else frozenset()
+    if effect.holds_self:
+        held |= receiver.objs
     if effect.gathers:
-        gathered = _held(m, receiver.objs)
+        gathered = m.heap.elements(receiver.objs) if effect.gathers_all else _held(m, receiver.objs)
         held |= m.fresh("builtins.tuple", gathered).objs if effect.rows else gathered
     for where, depth in effect.copies:
         held |= _copied(m, _at(where, receiver, args, keywords), depth)
@@ -225,7 +257,8 @@ def _value(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
 def _held(m: Machine, objs: frozenset[int]) -> frozenset[int]:
     """What `objs` hold, but not what shares their memory: a copy does not hold that."""
     sharing = m.heap.sharing(objs)
-    return m.heap.elements(sharing) - sharing
+    of_themselves = {i for i in sharing if m.heap.objs[i].element == i}
+    return m.heap.elements(sharing) - of_themselves
 
 
 def _copied(m: Machine, source: Val | None, depth: int) -> frozenset[int]:
@@ -273,16 +306,26 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     if _uncopied(keywords):
         bases = bases.union(receiver.objs, *(a.objs for a in args))
     items = [Val(frozenset([_sharing(m, t, bases)]), t) if t not in IMMUTABLE else typed(t) for t in effect.each]
+    for part in held if items else ():
+        for item in frozenset().union(*(i.objs for i in items)):
+            m.heap.hold(item, part)
     held = held.union(*(i.objs for i in items))
     known = bool(effect.each) or effect.gathers or (type_name or "").startswith(_WITH_VIEWS)
     made = _sharing(m, type_name, bases) if bases else m.heap.new(type_name, opaque=not known)
     for part in held:
         m.heap.hold(made, part)
-    marks = {"unstorable"} if effect.unstorable else set()
+    marks = {"draws:" + generator for generator in _drawn(m, effect.marks, keywords)}
+    if "requires_grad" in keywords and keywords["requires_grad"].const is not False:
+        marks.add("learns")
+    if effect.unstorable:
+        marks.add("unstorable")
+    if len(effect.each) == 1:
+        marks.add("each:" + effect.each[0])
     if effect.makes:
-        marks.update("draws:" + generator for generator in _drawn(m, effect, keywords, m.place))
+        marks.update("draws:" + generator for generator in _drawn(m, effect.draws, keywords))
     m.heap.objs[made].marks = frozenset(marks)
-    return Val(objs=frozenset([made]), type=type_name, items=tuple(items) if len(items) > 1 else None)
+    result = Val(objs=frozenset([made]), type=type_name, items=tuple(items) if len(items) > 1 else None)
+    return m.derived(result, [receiver, *args, *keywords.values()]) if type_name == "torch.Tensor" else result
 
 
 def _uncopied(keywords: Keywords) -> bool:
@@ -318,9 +361,8 @@ def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
     for made in functions:
         names = arguments(made.node.args)  # type: ignore[union-attr]
         own = frozenset().union(*(v.objs for v in values if made in v.defs))
-        m.maybe += 1
-        results.append(call_function(m, made, [given] * len(names), {}, place, own))
-        m.maybe -= 1
+        with m.perhaps():
+            results.append(call_function(m, made, [given] * len(names), {}, place, own))
     return results
 
 
@@ -335,4 +377,5 @@ def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, p
         if index in m.heap.defined:
             m.shared.mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
     m.mutate(given, place, deep=True)
+    m.record.mentions += [(v.const, place) for v in values[1:] if isinstance(v.const, str) and is_name(v.const)]
     return m.unknown(given.union(*(r.objs for r in results)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, global_name
 from nb2pipe.dataflow.calls import attribute, call
-from nb2pipe.dataflow.effects import apply_effect, elements, inside, show
+from nb2pipe.dataflow.effects import apply_effect, elements, has_views, inside, show
 from nb2pipe.dataflow.machine import Machine, Template
-from nb2pipe.dataflow.paths import concatenated, path_joined
+from nb2pipe.dataflow.paths import ANYTHING, concatenated, formatted, path_joined
 from nb2pipe.dataflow.scopes import COMPREHENSIONS
 from nb2pipe.dataflow.special import touch
 from nb2pipe.dataflow.summaries import define_function
@@ -21,7 +22,13 @@ Evaluator = Callable[[Machine, Any], Val]
 
 def evaluate(m: Machine, node: ast.expr) -> Val:
     """The abstract value of an expression; its effects are noted in the machine's record."""
-    return _EVALUATORS[type(node)](m, node)
+    return _EVALUATORS.get(type(node), _unknown_syntax)(m, node)
+
+
+def _unknown_syntax(m: Machine, node: ast.expr) -> Val:
+    """Syntax of a newer Python than this analysis was written for."""
+    m.say("unknown-syntax", f"{type(node).__name__} is an expression that is not known here", m.at(node))
+    return m.unknown()
 
 
 def _constant(m: Machine, node: ast.Constant) -> Val:
@@ -29,12 +36,14 @@ def _constant(m: Machine, node: ast.Constant) -> Val:
 
 
 def _name(m: Machine, node: ast.Name) -> Val:
-    val = m.read(node.id, m.at(node))
-    if val.defs and not val.objs:
-        # Named, not called: whatever takes it may hold on to the function or class.
-        held = frozenset(m.heap.definition(d) for d in val.defs)
-        return Val(held, val.type, val.ref, val.defs, val.const, val.items, val.cls)
-    return val
+    return _held_definition(m, m.read(node.id, m.at(node)))
+
+
+def _held_definition(m: Machine, val: Val) -> Val:
+    """A function or class that is not called here: whatever takes it may hold on to it."""
+    if not val.defs or val.objs:
+        return val
+    return replace(val, objs=frozenset(m.heap.definition(d) for d in val.defs))
 
 
 def _attribute(m: Machine, node: ast.Attribute) -> Val:
@@ -47,6 +56,8 @@ def _subscript(m: Machine, node: ast.Subscript) -> Val:
         return m.read(named, m.at(node))
     base = m.evaluate(node.value)
     index = m.evaluate(node.slice)
+    if index.objs and not has_views(index.type) and not has_views(base.type):
+        m.compare([index.objs])
     return subscript(m, base, index, m.at(node))
 
 
@@ -66,7 +77,7 @@ def subscript(m: Machine, base: Val, index: Val, place: Any) -> Val:
         return m.fresh(base.type, m.heap.elements(base.objs))
     found = inside(m, base)
     special = touch(m, [base, index], place)
-    if base.type is None and index.type == "builtins.slice" and found.objs:
+    if base.type is None and index.type == "builtins.slice" and base.objs:
         return Val(objs=found.objs | special.objs | {m.heap.new(None, found.objs, opaque=True)})
     return Val(objs=found.objs | special.objs, type=found.type)
 
@@ -114,19 +125,37 @@ def binary(m: Machine, op: ast.operator, left: Val, right: Val) -> Val:
     left, right = _number(left), _number(right)
     if left.is_const and right.is_const:
         return _folded(op, left, right)
+    text = _made_text(m, op, left, right)
+    if text is not None:
+        return text
     if left.type in _NUMBERS and right.type in _NUMBERS:
         floats = isinstance(op, ast.Div) or "builtins.float" in (left.type, right.type)
         return typed("builtins.float" if floats else "builtins.int")
-    if left.type == "builtins.str":
-        return typed("builtins.str")
     for side in (left, right):
         if side.type in ARRAYS:
-            return m.fresh(side.type)
+            return m.derived(m.fresh(side.type), [left, right])
+    if left.type == "builtins.str":
+        return typed("builtins.str")
     if not left.objs and not right.objs:
         return Val()
     parts = m.heap.elements(left.objs | right.objs)
     same = left.type if left.type == right.type else None
     return m.fresh(same, parts)
+
+
+def _made_text(m: Machine, op: ast.operator, left: Val, right: Val) -> Val | None:
+    """A text or path of which one part is known: `"part-" + name`, `FOLDER / name`, `"x%d.csv" % n`."""
+    if left.type == "builtins.str" and isinstance(left.const, str) and isinstance(op, ast.Mod):
+        known = formatted(left.const, percent=True) if not isinstance(left.const, Template) else ANYTHING
+        return Val(type="builtins.str", const=known)
+    texts = [v.const if isinstance(v.const, str) else ANYTHING for v in (left, right)]
+    if isinstance(op, ast.Add) and left.type == "builtins.str" and right.type not in ARRAYS:
+        sure = right.type == "builtins.str" or not right.objs  # an unknown value may be a series, which stays one
+        made = Val() if sure else m.fresh(None)
+        return Val(made.objs, "builtins.str" if sure else None, const=concatenated(*texts))
+    if isinstance(op, ast.Div) and left.type == "pathlib.Path":
+        return Val(type="pathlib.Path", const=path_joined(texts))
+    return None
 
 
 def _number(val: Val) -> Val:
@@ -162,7 +191,10 @@ def _unary(m: Machine, node: ast.UnaryOp) -> Val:
 
 
 def _boolop(m: Machine, node: ast.BoolOp) -> Val:
-    values = [m.evaluate(v) for v in node.values]
+    values = [m.evaluate(node.values[0])]
+    for value in node.values[1:]:
+        with m.perhaps():
+            values.append(m.evaluate(value))
     touch(m, values[:-1], m.at(node))
     return join(values)
 
@@ -173,6 +205,8 @@ def _compare(m: Machine, node: ast.Compare) -> Val:
     if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
         for side in sides:
             m.record.compared |= side.objs
+    elif all(s.objs and not has_views(s.type) for s in sides):
+        m.compare(s.objs for s in sides)
     for side in sides:
         if side.type in ARRAYS:
             return m.fresh(side.type)
@@ -185,34 +219,24 @@ def _compare(m: Machine, node: ast.Compare) -> Val:
 
 def _conditional(m: Machine, node: ast.IfExp) -> Val:
     touch(m, [m.evaluate(node.test)], m.at(node))
-    with _perhaps(m):
-        return join([m.evaluate(node.body), m.evaluate(node.orelse)])
-
-
-class _perhaps:
-    """Code inside may not run: a name missing there is no certain error."""
-
-    def __init__(self, m: Machine) -> None:
-        self.m = m
-
-    def __enter__(self) -> None:
-        self.m.maybe += 1
-
-    def __exit__(self, *exc: object) -> None:
-        self.m.maybe -= 1
+    values = []
+    for part in (node.body, node.orelse):
+        with m.perhaps():
+            values.append(m.evaluate(part))
+    return join(values)
 
 
 def _lambda(m: Machine, node: ast.Lambda) -> Val:
     val = define_function(m, node, "<lambda>")
     m.shared.mention(m, val, m.at(node))
-    return val
+    return _held_definition(m, val)
 
 
 def _joined_str(m: Machine, node: ast.JoinedStr) -> Val:
     parts = [m.evaluate(v) for v in node.values]
     texts = [p.const for p in parts]
-    if all(isinstance(t, str) for t in texts):
-        return Val(type="builtins.str", const=concatenated(*texts))
+    if any(isinstance(t, str) for t in texts):
+        return Val(type="builtins.str", const=concatenated(*(t if isinstance(t, str) else ANYTHING for t in texts)))
     return typed("builtins.str")
 
 
@@ -227,10 +251,22 @@ def _formatted(m: Machine, node: ast.FormattedValue) -> Val:
     return typed("builtins.str")
 
 
+def _template(m: Machine, node: Any) -> Val:
+    """A template string (Python 3.14) holds the values that stand in it."""
+    return m.fresh("string.templatelib.Template", join([m.evaluate(v) for v in node.values]).objs)
+
+
+def _interpolation(m: Machine, node: Any) -> Val:
+    val = m.evaluate(node.value)
+    if node.format_spec is not None:
+        m.evaluate(node.format_spec)
+    return val
+
+
 def _comprehension(m: Machine, node: Any) -> Val:
     first, *rest = node.generators
     source = elements(m, m.evaluate(first.iter))
-    with m.frame.layer(comprehension=True), _perhaps(m):
+    with m.perhaps(), m.frame.layer(comprehension=True):
         assign_target(m, first.target, source)
         for test in first.ifs:
             m.evaluate(test)
@@ -240,7 +276,10 @@ def _comprehension(m: Machine, node: Any) -> Val:
                 m.evaluate(test)
         values = [m.evaluate(e) for e in _results(node)]
     parts = frozenset().union(*(v.objs for v in values))
-    return m.fresh(_COMPREHENSION_TYPES[type(node)], parts)
+    made = m.fresh(_COMPREHENSION_TYPES[type(node)], parts)
+    if len(values) == 1 and values[0].type is not None:
+        m.mark(made.objs, "each:" + values[0].type)
+    return made
 
 
 _COMPREHENSION_TYPES = {
@@ -304,3 +343,6 @@ _EVALUATORS: dict[type, Evaluator] = {
     ast.Slice: _slice,
     **dict.fromkeys(COMPREHENSIONS, _comprehension),
 }
+for _newer, _run in (("TemplateStr", _template), ("Interpolation", _interpolation)):
+    if hasattr(ast, _newer):
+        _EVALUATORS[getattr(ast, _newer)] = _run

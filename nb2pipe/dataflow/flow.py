@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+from nb2pipe.dataflow.caches import cache_problem
+from nb2pipe.dataflow.files import file_flow
 from nb2pipe.dataflow.forward import Forward, statements_of
-from nb2pipe.dataflow.hidden import channel_findings, external_order, file_flow, set_ups, setup_copies
+from nb2pipe.dataflow.hidden import channel_findings, external_order, prepares_files, set_ups, setup_copies
 from nb2pipe.dataflow.kinds import kind
-from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, Place
+from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, ModuleFacts, Place
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
+from nb2pipe.dataflow.modules import accepted, module_facts, own_modules, root_of
 from nb2pipe.dataflow.resolve import Resolver, step_facts
 from nb2pipe.dataflow.scopes import bound_names
+from nb2pipe.dataflow.settle import Settlement
 from nb2pipe.dataflow.tables import Tables
 from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell
@@ -31,28 +36,26 @@ def analyse(
     statements = statements_of(cells, layout)
     by_cell = {c.cell.index: c for c in cells}
     order = [s.name for s in layout.steps]
-    forward, exits = _forward(statements, by_cell, parameters, options)
-    findings: list[Finding] = []
+    here = Path(notebook.path).resolve().parent
+    modules = own_modules(statements, by_cell, here)
+    facts = module_facts(modules.texts, Tables(options.effects))
+    forward, spans = _forward(statements, by_cell, parameters, options, facts)
+    findings = _names(statements, cells, layout)
+    tangled: list[Finding] = []
     if not _contiguous(statements):
-        statements, order, problems = _untangled(statements, by_cell, parameters, options, forward, order)
-        findings += problems
-        forward, exits = _forward(statements, by_cell, parameters, options)
-    owner = {number: index for (index, _), number in forward.shared.binds.items()}
-    steps = [step_facts(n, [s for s in statements if s.step == n], exits.get(n, {}), owner) for n in order]
-    steps = [s for s in steps if s.statements]
+        statements, order, tangled = _untangled(statements, by_cell, parameters, options, forward, order)
+        forward, spans = _forward(statements, by_cell, parameters, options, facts)
     _classify(statements, forward)
-    resolver = Resolver(statements, steps, owner, forward.heap, _declared(statements, parameters), forward.outer_reads)
-    candidates = set_ups(statements)
-    for index, facts in enumerate(steps):
-        for setup in sorted(setup_copies(candidates, facts.statements)):
-            resolver.need(index, statements[setup])
-    flows = resolver.resolve()
-    findings += [finding(c, m, cell=p.cell, line=p.line, name=n) for c, m, p, n in resolver.problems]
+    resolver = _resolved(statements, order, spans, _declared(statements, parameters), forward)
+    flows = resolver.flows
+    across = [finding(c, m, cell=p.cell, line=p.line, name=n) for c, m, p, n in resolver.problems]
     _finish(flows, statements, layout)
-    findings += _hidden(flows, statements, notebook)
-    findings += _names(statements, cells, layout)
-    findings += _stored(flows, forward)
-    findings += _shared_code(statements, resolver, flows)
+    files = accepted(modules, statements)
+    across += _hidden(flows, statements, here, files)
+    across += _stored(flows, forward)
+    written = {s.index for path in files for s in modules.writers.get(path, ())}
+    across += _shared_code([s for s in statements if s.index not in written], resolver, flows)
+    findings += tangled or across  # what holds for another order of cells is not true of the notebook
     findings += [f for s in statements for f in s.record.findings]
     return Flow(
         notebook,
@@ -63,23 +66,61 @@ def analyse(
         tuple(flows),
         _unique(findings),
         forward.shared.future_annotations,
+        files,
     )
 
 
 def _forward(
-    statements: Sequence[Statement], by_cell: dict[int, PyCell], parameters: Iterable[Parameter], options: Options
-) -> tuple[Forward, dict[str, dict[str, Bound]]]:
-    """Run the forward pass; what every name is when each step has ended."""
-    forward = Forward(by_cell, Tables(options.effects), parameters)
-    exits: dict[str, dict[str, Bound]] = {}
+    statements: Sequence[Statement],
+    by_cell: dict[int, PyCell],
+    parameters: Iterable[Parameter],
+    options: Options,
+    modules: Mapping[str, ModuleFacts],
+) -> tuple[Forward, dict[str, Span]]:
+    """Run the forward pass; what every name is when each step begins, and when it has ended."""
+    forward = Forward(by_cell, Tables(options.effects, old_keras=_old_keras(by_cell.values())), parameters)
+    forward.shared.modules = modules
+    entries: dict[str, Names] = {}
+    exits: dict[str, Names] = {}
     last = {s.step: i for i, s in enumerate(statements) if s.step is not None}
     for index, statement in enumerate(statements):
         statement.index = index
         statement.writes, statement.changes, statement.deletes = {}, {}, set()
+        if statement.step is not None and statement.step not in entries:
+            entries[statement.step] = dict(forward.frame.env)
         forward.run([statement])
         if statement.step is not None and last[statement.step] == index:
             exits[statement.step] = dict(forward.frame.env)
-    return forward, exits
+    return forward, {name: (entries[name], exits[name]) for name in exits}
+
+
+def _resolved(
+    statements: Sequence[Statement],
+    order: Sequence[str],
+    spans: Mapping[str, Span],
+    parameters: Mapping[str, int],
+    forward: Forward,
+) -> Resolver:
+    """Resolve what steps take and give; shared statements settle in steps until the others may be repeated."""
+    owner = {number: index for (index, _), number in forward.shared.binds.items()}
+    candidates = set_ups(statements)
+    settlement = Settlement(statements, {s.index for s, _ in candidates}, parameters)
+    while True:
+        steps = [step_facts(n, [s for s in statements if s.step == n], *spans[n], owner) for n in order if n in spans]
+        resolver = Resolver(statements, steps, owner, forward.heap, parameters, forward.outer_reads)
+        for index, facts in enumerate(steps):
+            for setup in sorted(setup_copies(candidates, facts.statements)):
+                resolver.need(index, statements[setup])
+        resolver.resolve()
+        wanted, problems = settlement.unsound(resolver)
+        if not settlement.add(wanted):
+            resolver.problems += problems
+            return resolver
+
+
+def _old_keras(cells: Iterable[PyCell]) -> bool:
+    """Whether the notebook asks TensorFlow for Keras 2."""
+    return any("TF_USE_LEGACY_KERAS" in cell.text for cell in cells)
 
 
 def _contiguous(statements: Sequence[Statement]) -> bool:
@@ -108,7 +149,7 @@ def _untangled(
     moved = sorted(statements, key=lambda s: (position[s.step] if s.step else -1, keys[id(s)]))
     moved = _with_shared_in_place(statements, moved)
     if problem is None:
-        again, _ = _forward(moved, by_cell, parameters, options)
+        again, _ = _forward(moved, by_cell, parameters, options, forward.shared.modules)
         problem = _first_difference(before, _seen(moved, again))
     return moved, order, [problem] if problem is not None else []
 
@@ -125,6 +166,8 @@ def _with_shared_in_place(statements: list[Statement], moved: list[Statement]) -
     return result + shared
 
 
+Names = dict[str, Bound]
+Span = tuple[Names, Names]
 Version = tuple[frozenset[tuple[int, int]], tuple[tuple[int, int], ...]]
 
 
@@ -146,28 +189,38 @@ def _step_order(
 ) -> tuple[list[str], Finding | None]:
     """An order of the steps in which each comes after those whose values it reads."""
     owner = {number: index for (index, _), number in forward.shared.binds.items()}
-    needs: dict[str, set[str]] = {name: set() for name in order}
+    needs: dict[str, dict[str, tuple[str, Statement]]] = {name: {} for name in order}
     for statement in statements:
         if statement.step is None:
             continue
-        for binds, changed in statement.versions.values():
+        for name, (binds, changed) in statement.versions.items():
             for index in [*(owner[b] for b in binds), *changed]:
                 source = statements[index].step
                 if source is not None and source != statement.step:
-                    needs[statement.step].add(source)
+                    needs[statement.step].setdefault(source, (name, statement))
     sorted_: list[str] = []
     while len(sorted_) < len(order):
-        ready = [n for n in order if n not in sorted_ and needs[n] <= set(sorted_)]
+        ready = [n for n in order if n not in sorted_ and set(needs[n]) <= set(sorted_)]
         if not ready:
             left = [n for n in order if n not in sorted_]
-            return [*sorted_, *left], _interleaved(statements, left)
+            return [*sorted_, *left], _interleaved(needs, left)
         sorted_.append(ready[0])
     return sorted_, None
 
 
-def _interleaved(statements: Sequence[Statement], names: list[str]) -> Finding:
-    last = [s for s in statements if s.step in names][-1]
-    message = f"steps {' and '.join(names)} depend on each other both ways: their cells are interleaved"
+def _interleaved(needs: Mapping[str, Mapping[str, tuple[str, Statement]]], left: Collection[str]) -> Finding:
+    """Say which steps need each other in a circle, and what each needs of the next."""
+    circle = [next(iter(left))]
+    while circle[-1] not in circle[:-1]:
+        circle.append(next(source for source in needs[circle[-1]] if source in left))
+    circle = circle[circle.index(circle[-1]) :]
+    reasons, places = [], []
+    for step, source in pairwise(circle):
+        name, statement = needs[step][source]
+        reasons.append(f"step {step} needs {name} from step {source} (cell {statement.cell} line {statement.first})")
+        places.append(statement)
+    last = max(places, key=lambda s: (s.cell, s.first))
+    message = f"the cells of steps wait for each other: {', and '.join(reasons)}"
     return finding("interleaved-steps", message, cell=last.cell, line=last.first)
 
 
@@ -175,8 +228,8 @@ def _first_difference(
     before: dict[tuple[int, int], dict[str, Version]], after: dict[tuple[int, int], dict[str, Version]]
 ) -> Finding | None:
     for (cell, line), names in before.items():
-        for name, version in names.items():
-            if after[cell, line].get(name) != version:
+        for name in {**names, **after[cell, line]}:
+            if after[cell, line].get(name) != names.get(name):
                 message = f"cell {cell} line {line} would read another value of {name} if its step ran in one piece"
                 return finding("interleaved-steps", message, cell=cell, line=line, name=name)
     return None
@@ -189,6 +242,9 @@ def _classify(statements: Sequence[Statement], forward: Forward) -> None:
         if statement.kind == "definition":
             found = forward.body_facts(statement)
             statement.frees, statement.writes_globals = found
+    for statement in statements:
+        if statement.kind == "definition":
+            statement.cache = cache_problem(statement, forward, statements)
 
 
 def _declared(statements: Sequence[Statement], parameters: Iterable[Parameter]) -> dict[str, int]:
@@ -216,7 +272,7 @@ def _finish(flows: Sequence[StepFlow], statements: Sequence[Statement], layout: 
 def imported_modules(statement: Statement) -> dict[str, Place]:
     """The modules that a statement imports, functions inside it included, with the place of each."""
     found: dict[str, Place] = {}
-    for node in ast.walk(statement.node):
+    for node in statement.nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             place = Place(statement.cell, node.lineno, ast.unparse(node))
             names = [a.name for a in node.names]
@@ -229,7 +285,7 @@ def imported_modules(statement: Statement) -> dict[str, Place]:
 def guarded_modules(statement: Statement) -> set[str]:
     """The modules that a statement imports only if they are there: inside `try` with a handler for ImportError."""
     found: set[str] = set()
-    for node in ast.walk(statement.node):
+    for node in statement.nodes:
         if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
             inner = Statement(0, statement.cell, "step", None, ast.Module(node.body, []), 1, 1)  # type: ignore[arg-type]
             found |= set(imported_modules(inner))
@@ -241,11 +297,13 @@ def _catches_import_error(handler: ast.ExceptHandler) -> bool:
     return bool(names & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
 
-def _hidden(flows: Sequence[StepFlow], statements: Sequence[Statement], notebook: Notebook) -> list[Finding]:
+def _hidden(
+    flows: Sequence[StepFlow], statements: Sequence[Statement], here: Path, modules: Mapping[str, str]
+) -> list[Finding]:
     shared = [s for s in statements if s.step is None]
     steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
     found = channel_findings(shared, steps)
-    return found + file_flow(flows, statements, Path(notebook.path).resolve().parent)
+    return found + file_flow(flows, statements, here, {root_of(path) for path in modules})
 
 
 def _names(statements: Sequence[Statement], cells: Sequence[PyCell], layout: Layout) -> list[Finding]:
@@ -311,7 +369,8 @@ def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
     for flow in flows:
         for need in flow.inputs.values():
             val = flow.input_values[need.name]
-            reached = forward.heap.reach(val.objs)
+            definitions = {o for d in val.defs if (o := forward.heap.definitions.get(d)) is not None}
+            reached = forward.heap.reach(val.objs | definitions)
             bad = {o for o in reached if "unstorable" in forward.heap.objs[o].marks}
             what = _UNSTORABLE_TYPES.get(val.type or "", "")
             if bad or what:
@@ -340,11 +399,12 @@ def _shared_code(statements: Sequence[Statement], resolver: Resolver, flows: Seq
     found: list[Finding] = []
     used = {i for f in flows for i in f.copies}
     for statement in statements:
-        if statement.step is not None or statement.role == "skip":
+        if statement.role in ("step", "skip"):
             continue
         place = Place(statement.cell, statement.first, "")
         record = statement.record
-        if record.files or any(c.use == "draw" or c.channel == "external" for c in record.channels):
+        files = record.files and not prepares_files(statement, statements)
+        if files or any(c.use == "draw" or c.channel == "external" for c in record.channels):
             message = "shared code reads or writes files, draws random numbers or talks to the outside"
             found.append(finding("shared-computes", message, cell=place.cell, line=place.line))
         elif resolver.kinds[statement.index] == "show" and statement.index not in used:

@@ -64,11 +64,25 @@ class ModuleFrame(Frame):
     def __init__(self) -> None:
         super().__init__()
         self.names_of: dict[int, set[str]] = {}
+        self.names_of_definition: dict[Def, set[str]] = {}
+        self._named: dict[str, set[int]] = {}
 
     def set(self, name: str, bound: Bound, *, leak: bool = False) -> None:
         super().set(name, bound, leak=leak)
-        for index in bound.val.objs:
+        named = self._named.setdefault(name, set())
+        for index in bound.val.objs - named:
             self.names_of.setdefault(index, set()).add(name)
+        named |= bound.val.objs
+        for made in bound.val.defs:
+            self.names_of_definition.setdefault(made, set()).add(name)
+
+    def holders(self, index: int, made: Def | None) -> list[str]:
+        """The names that now hold an object; `made` is the definition that it stands for, if it does."""
+        names = self.names_of.get(index, set())
+        if made is not None:
+            names = names | self.names_of_definition.get(made, set())
+        found = [(n, b.val) for n in sorted(names) if (b := self.find(n)) is not None]
+        return [n for n, val in found if index in val.objs or made in val.defs]
 
 
 _IN_PATHS = ("builtins.str", "builtins.int", "builtins.float")
@@ -168,15 +182,11 @@ class Forward:
         record = statement.record
         for name, (_, binds) in record.reads.items():
             statement.versions[name] = (binds, self.mutations.get(name, ()))
-        for name, place in record.changed_names.items():
-            statement.changes.setdefault(name, place)
         if record.mutated:
             first = next(iter(record.mutated.values()))
             for index in self.heap.holding(record.mutated):
-                for name in self.frame.names_of.get(index, ()):
-                    bound = self.frame.find(name)
-                    if bound is not None and index in bound.val.objs:
-                        statement.changes.setdefault(name, record.mutated.get(index, first))
+                for name in self.frame.holders(index, self.heap.defined.get(index)):
+                    statement.changes.setdefault(name, record.mutated.get(index, first))
         self._note_hidden(statement)
         for name in statement.changes:
             self.mutations[name] = (*self.mutations.get(name, ())[-50:], statement.index)
@@ -186,7 +196,7 @@ class Forward:
         m = self.machine
         defined, m.record = statement.record.defined, Record()
         made = [*defined, *(d for v in statement.values.values() for d in v.defs)]
-        functions = [f for d in made for f in (d, *d.methods.values()) if not isinstance(f.node, ast.ClassDef)]
+        functions = [f for d in made for f in d.functions() if not isinstance(f.node, ast.ClassDef)]
         for one in made:
             mention(m, Val(defs=(one,)), m.place)
         summaries = [s for f in functions for _, s in self.shared.summaries.get(f, [])]
@@ -196,7 +206,7 @@ class Forward:
     def _note_hidden(self, statement: Statement) -> None:
         """Files and hidden state have versions like names, so that moving cells cannot swap them."""
         record = statement.record
-        touched = [(f"file {f.path}", f.use == "write") for f in record.files]
+        touched = [(f"file {f.path}", f.use in ("write", "folder", "remove")) for f in record.files]
         touched += [(f"state {c.channel}", c.use != "use") for c in record.channels if not c.channel.startswith("text")]
         for key, changes in touched:
             statement.versions.setdefault(key, (frozenset(), self.mutations.get(key, ())))
@@ -205,7 +215,7 @@ class Forward:
 
     def outer_reads(self, definitions: Iterable[Def]) -> frozenset[str]:
         """The names that functions and methods read from outside when they are called."""
-        inner = [f for d in definitions for f in (d, *d.methods.values(), *d.wraps)]
+        inner = [f for d in definitions for f in d.functions()]
         summaries = [s for f in inner for _, s in self.shared.summaries.get(f, [])]
         return frozenset(n for s in summaries for n in s.record.reads)
 

@@ -24,7 +24,7 @@ def kind(statement: Statement) -> Kind:
         return "import"
     if sets_option(node):
         return "setup"
-    if _touches_data(statement):
+    if _touches_data(statement) or any(c.channel.startswith("accessor:") for c in statement.record.channels):
         return "data"
     if is_definition(node):
         return "definition"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nb2pipe.dataflow.tables import Tables
+from nb2pipe.dataflow.tables import FileUse, Tables
 from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Def, Heap, Val, constant, join
 from nb2pipe.findings import Finding, finding
 
 BUILTINS = frozenset(dir(builtins))
 IPYTHON_HISTORY = frozenset(["_", "__", "___", "_i", "_ii", "_iii", "In", "Out", "_dh", "_ih", "_oh", "_exit_code"])
 
-ChannelUse = Literal["set", "use", "seed", "draw"]
+ChannelUse = Literal["set", "use", "seed", "draw", "advance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,28 @@ class Template(str):
 
 @dataclass(frozen=True, slots=True)
 class FileEvent:
-    """A file read or written. `path` is None when it does not follow from literals and parameters."""
+    """What happens to a file. `path` is None when nothing of it follows from literals and parameters.
 
-    use: Literal["read", "write"]
+    `probe` only looks whether it is there; `folder` makes a folder unless there is one.
+    """
+
+    use: FileUse
     path: str | None
     place: Place
     perhaps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """What a module of the notebook's own does beyond values: when it is imported, and when what it defines is called.
+
+    `stateful`: its functions change the module's own variables.
+    """
+
+    on_import: tuple[ChannelEvent, ...] = ()
+    on_call: tuple[ChannelEvent, ...] = ()
+    files: tuple[FileEvent, ...] = ()
+    stateful: bool = False
 
 
 @dataclass(slots=True)
@@ -74,10 +90,14 @@ class Record:
     uncertain: set[str] = field(default_factory=set)
     written: dict[str, Place] = field(default_factory=dict)
     mutated: dict[int, Place] = field(default_factory=dict)
-    changed_names: dict[str, Place] = field(default_factory=dict)
+    patched: dict[int, Place] = field(default_factory=dict)
+    spared: set[int] = field(default_factory=set)
+    used: set[int] = field(default_factory=set)
+    resting: set[int] = field(default_factory=set)
     compared: set[int] = field(default_factory=set)
     channels: list[ChannelEvent] = field(default_factory=list)
     files: list[FileEvent] = field(default_factory=list)
+    mentions: list[tuple[str, Place]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     stars: dict[str, Place] = field(default_factory=dict)
     strings: set[str] = field(default_factory=set)
@@ -89,6 +109,10 @@ class Record:
     defined: list[Def] = field(default_factory=list)
     raised: set[int] = field(default_factory=set)
     touched: dict[frozenset[int], Val] = field(default_factory=dict)
+
+
+_DATA = ("builtins.", "pandas.", "numpy.ndarray", "tensorflow.Tensor", "torch.utils.data.", "function")
+"""Types that a model may hold but does not change when it is trained."""
 
 
 class Frame:
@@ -108,6 +132,9 @@ class Frame:
         self.closures: list[tuple[int, frozenset[str]]] = []
         self.cell: int | None = None
         self.rebinds = False
+        self.symbols: dict[int, tuple[str, str]] | None = None
+        self.trails: list[dict[str, list[Bound]]] = []
+        self.loops: list[tuple[int, list[dict[str, Bound]]]] = []
 
     def cell_in(self, heap: Heap) -> int:
         """The object that stands for the variables that functions made in this scope share."""
@@ -128,6 +155,18 @@ class Frame:
         while leak and index in self.hidden:
             index -= 1
         self.layers[index][name] = bound
+        for trail in self.trails:
+            trail.setdefault(name, []).append(bound)
+
+    @contextmanager
+    def trail(self) -> Iterator[dict[str, list[Bound]]]:
+        """All that names are bound to inside, one after the other: code may be left at any point."""
+        followed: dict[str, list[Bound]] = {}
+        self.trails.append(followed)
+        try:
+            yield followed
+        finally:
+            self.trails.remove(followed)
 
     def outside(self, name: str) -> Bound | None:
         """The binding of a name that this scope does not bind itself."""
@@ -136,6 +175,22 @@ class Frame:
     def owns(self, name: str) -> bool:
         """Whether an assignment to `name` in this scope binds it here."""
         return True
+
+    @contextmanager
+    def loop(self) -> Iterator[list[dict[str, Bound]]]:
+        """A loop's body: what is bound where `break` and `continue` leave it."""
+        left: list[dict[str, Bound]] = []
+        self.loops.append((len(self.layers), left))
+        try:
+            yield left
+        finally:
+            self.loops.pop()
+
+    def leave(self) -> None:
+        """`break` or `continue`: nothing more of this round is reached."""
+        depth, left = self.loops[-1]
+        left.append({name: bound for layer in self.layers[depth:] for name, bound in layer.items()})
+        self.ended = True
 
     @contextmanager
     def layer(self, *, comprehension: bool = False) -> Iterator[dict[str, Bound]]:
@@ -189,6 +244,18 @@ class Machine:
         self.evaluate: Callable[[ast.expr], Val] = shared.evaluate_in(self)
         self.execute: Callable[[Iterable[ast.stmt]], None] = shared.execute_in(self)
 
+    @contextmanager
+    def perhaps(self) -> Iterator[None]:
+        """What runs inside may not run: a name missing there is no certain error, one bound there is not bound for
+        certain."""
+        self.maybe += 1
+        try:
+            with self.frame.layer() as branch:
+                yield
+        finally:
+            self.maybe -= 1
+        self.frame.merge([branch, {}])
+
     # --- places -------------------------------------------------------------------------------------------------
     def at(self, node: ast.AST) -> Place:
         """The place of a node of the notebook's text."""
@@ -210,6 +277,9 @@ class Machine:
             self._note_read(name, place, bound)
         if bound.val.defs and not calling:
             self.shared.mention(self, bound.val, place)
+        if not bound.must and not self.frame.private and name in BUILTINS:
+            self.record.builtins.add(name)
+            return join([bound.val, Val(ref=f"builtins.{name}")])
         return bound.val
 
     def _note_read(self, name: str, place: Place, bound: Bound) -> None:
@@ -252,10 +322,91 @@ class Machine:
 
     # --- effects ------------------------------------------------------------------------------------------------
     def mutate(self, objs: Iterable[int], place: Place, *, deep: bool = False) -> None:
-        """The objects change; with `deep` also all that they hold."""
-        start = self.heap.reach(o for o in objs if deep or self.heap.objs[o].hub) | set(objs)
-        for index in self.heap.sharing(start):
+        """The objects change; with `deep` also all that they hold. Functions and classes are used, not changed."""
+        given = set(objs)
+        given |= self.heap.given(o for o in given if deep or self.heap.objs[o].hub)
+        for index in self.heap.sharing(given - self.heap.defined.keys()):
             self.record.mutated.setdefault(index, place)
+            self.record.spared.discard(index)
+
+    def compare(self, several: Iterable[frozenset[int]]) -> None:
+        """Values are looked up or compared: those that equal only themselves must stay the same objects."""
+        self.record.compared |= self.heap.individuals(frozenset().union(*several))
+
+    def use_parts(self, objs: frozenset[int], place: Place, *, resting: bool = False) -> None:
+        """What holds `objs` is used or trained: its models, generators and callbacks change and draw, no data does."""
+        reached = self.heap.reach(objs)
+        held = {o for o in reached if not self._is_data(o)} - self.heap.defined.keys()
+        for index in sorted(reached & self.heap.defined.keys()):  # hooks and callbacks run
+            self.shared.mention(self, Val(frozenset([index]), defs=(self.heap.defined[index],)), place)
+        resting = resting or all("rests" in self.heap.objs[o].marks for o in objs)
+        (self.record.resting if resting else self.record.used).update(held, objs)
+        for index in self.heap.sharing(held):
+            if index not in self.record.mutated:
+                self.record.mutated[index] = place
+                self.record.spared.add(index)
+        for mark in sorted(frozenset().union(*(self.heap.objs[o].marks for o in reached if not resting))):
+            if mark.startswith("draws:"):
+                self.channel("random:" + mark.removeprefix("draws:"), "draw", place)
+
+    def patch(self, objs: Iterable[int], place: Place) -> None:
+        """Attributes of the objects are set: that changes functions and classes as well."""
+        several = set(objs)
+        self.mutate(several, place)
+        for index in several:
+            self.record.patched.setdefault(index, place)
+        for index in several & self.heap.defined.keys():
+            self.record.mutated.setdefault(index, place)
+
+    def _is_data(self, index: int) -> bool:
+        type_name = self._library_type(index)
+        if type_name == "torch.Tensor":
+            return not self.learns(index)
+        return type_name.startswith(_DATA) or self._is_within_data(index)
+
+    def _is_within_data(self, index: int) -> bool:
+        """Whether an object stands for whatever data of a known type holds."""
+        obj = self.heap.objs[index]
+        owners = self.heap.holders[index] - {index}
+        inner = obj.type is None and not obj.hub and obj.element == index and bool(owners)
+        return inner and all(self._library_type(o).startswith(_DATA) for o in owners)
+
+    def _library_type(self, index: int) -> str:
+        cls = self.heap.classes.get(index)
+        return (cls.library_base if cls is not None else self.heap.objs[index].type) or ""
+
+    def learns(self, index: int) -> bool:
+        """Whether a torch object is or has parameters; of what a function is given that is not known."""
+        obj = self.heap.objs[index]
+        if self._is_parameter(index):
+            return True
+        if obj.type == "torch.Tensor" and any(map(self._is_parameter, self.heap.reach([index]))):
+            return True
+        return self.frame.symbols is not None and obj.type in (None, "torch.Tensor")
+
+    def _is_parameter(self, index: int) -> bool:
+        type_name = self._library_type(index)
+        learning = "learns" in self.heap.objs[index].marks or type_name.startswith("torch.nn.")
+        return learning and not type_name.endswith("Loss")
+
+    def mark(self, objs: Iterable[int], mark: str) -> None:
+        """From now on the objects have the mark."""
+        for index in objs:
+            self.heap.objs[index].marks |= {mark}
+
+    def wake(self, objs: Iterable[int]) -> None:
+        """Whatever holds one of the objects does not rest any more."""
+        for index in self.heap.holding(objs):
+            self.heap.objs[index].marks -= {"rests"}
+
+    def derived(self, made: Val, sources: Iterable[Val]) -> Val:
+        """`made`, a tensor: from it `backward` finds what learns among the values that it is computed from."""
+        given = [o for v in sources for o in (*v.objs, *self.heap.elements(v.objs))]
+        roots = {o for o in given if self.learns(o)}
+        for index in made.objs if roots else ():
+            for root in roots:
+                self.heap.hold(index, root)
+        return made
 
     def fresh(self, type_name: str | None, parts: Iterable[int] = (), *, opaque: bool = False) -> Val:
         """A new value of that type; immutable types have no object, one of an unknown type may hold anything."""
@@ -274,10 +425,10 @@ class Machine:
         """Note a use of hidden state."""
         self.record.channels.append(ChannelEvent(name, use, place))
 
-    def file(self, use: Literal["read", "write"], path: Val, place: Place) -> None:
-        """Note a file that is read or written at `path`."""
+    def file(self, use: FileUse, path: Val, place: Place, *, certain: bool = False) -> None:
+        """Note what happens to the file at `path`; `certain`: whatever branch it stands in."""
         known = path.const if path.is_const and isinstance(path.const, str) else None
-        self.record.files.append(FileEvent(use, known, place, self.maybe > 0))
+        self.record.files.append(FileEvent(use, known, place, self.maybe > 0 and not certain))
 
     def say(self, code: str, message: str, place: Place, name: str | None = None) -> None:
         """Note a finding."""
@@ -301,7 +452,10 @@ class Shared:
     future_annotations: bool = False
     mentioning: set[Def] = field(default_factory=set)
     special: dict[Def, None] = field(default_factory=dict)
+    subclasses: dict[Def, None] = field(default_factory=dict)
     guessing: int = 0
+    accessors: set[str] = field(default_factory=set)
+    modules: Mapping[str, ModuleFacts] = field(default_factory=dict)
     methods: dict[str, list[Def]] = field(default_factory=dict)
 
     def bind_of(self, machine: Machine, name: str) -> int:

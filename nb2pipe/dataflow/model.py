@@ -20,7 +20,7 @@ class Statement:
     """One top-level statement: where it stands and what the forward pass found out about it.
 
     Of a definition, `frees` are the outer names that its functions read when called, and `writes_globals` tells whether
-    they bind such names.
+    they bind such names; `cache` says why it could be noticed that a cached one forgets.
 
     `step` is None for shared and parameter cells. `writes` maps a bound name to (binding number, whether it is bound
     for certain); `changes` are the names whose value is mutated, with the place. `values` are those of bound names.
@@ -42,6 +42,15 @@ class Statement:
     kind: Kind = "data"
     frees: frozenset[str] = frozenset()
     writes_globals: bool = False
+    cache: str = ""
+    _nodes: tuple[ast.AST, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """The nodes of the statement's tree, walked once: steps that repeat the statement ask again and again."""
+        if not self._nodes:
+            self._nodes = tuple(ast.walk(self.node))
+        return self._nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,9 @@ class StepFlow:
     those among them that must run each time (seeds, options, values made anew). `bundles` are groups of names that
     share identity. `input_values` and `output_values` are what is known of them. `by_value` are definitions that are
     handed on as values; `carries` names, for each output, the definitions of the notebook that it may hold, and
-    `carried_reads` the names that those read when they are called.
+    `carried_reads` the names that those read when they are called. `files_in` are paths, each with the step that gives
+    it (None: it lies beside the notebook), in the order in which they are laid out; `folders` are those beside the
+    notebook that the step writes into.
     """
 
     name: str
@@ -81,15 +92,16 @@ class StepFlow:
     carried_reads: dict[str, frozenset[str]] = field(default_factory=dict)
     files_in: tuple[tuple[str, str | None], ...] = ()
     files_out: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     modules: dict[str, Place] = field(default_factory=dict)
-    perhaps_written: dict[str, Place] = field(default_factory=dict)
     uses_display: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The notebook understood: the input of `pipeline.build`."""
+    """The notebook understood: the input of `pipeline.build`. `modules` are files of the notebook's own modules, text
+    by path, that go into the project."""
 
     notebook: Notebook
     layout: Layout
@@ -99,3 +111,4 @@ class Flow:
     steps: tuple[StepFlow, ...]
     findings: tuple[Finding, ...]
     future_annotations: bool = False
+    modules: Mapping[str, str] = field(default_factory=dict)

@@ -23,7 +23,8 @@ class StepFacts:
     """What one step's statements do, before it is known what others need.
 
     `reads`: names read before the step binds them for certain: place, bindings and reading statement. `must`, `may`:
-    bound for certain, perhaps. `changes`: names whose value is mutated. `exit`: all names when the step has ended.
+    bound for certain, perhaps. `changes`: names whose value is mutated. `entry`, `exit`: all names when the step begins
+    and when it has ended.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StepFacts:
     changes: dict[str, Place] = field(default_factory=dict)
     carried: set[str] = field(default_factory=set)
     mutated: set[int] = field(default_factory=set)
+    entry: Mapping[str, Bound] = field(default_factory=dict)
     exit: Mapping[str, Bound] = field(default_factory=dict)
     clock: int = 0
 
@@ -52,11 +54,15 @@ class StepFacts:
 
 
 def step_facts(
-    name: str, statements: list[Statement], exit_: Mapping[str, Bound], owner: Mapping[int, int]
+    name: str,
+    statements: list[Statement],
+    entry: Mapping[str, Bound],
+    exit_: Mapping[str, Bound],
+    owner: Mapping[int, int],
 ) -> StepFacts:
     """Fold the facts of a step's statements. `owner` maps a binding to the statement that makes it."""
     own = {s.index for s in statements}
-    facts = StepFacts(name, statements, exit=exit_, clock=statements[-1].index if statements else 0)
+    facts = StepFacts(name, statements, entry=entry, exit=exit_, clock=statements[-1].index if statements else 0)
     for statement in statements:
         for read, (place, binds) in statement.record.reads.items():
             outer = frozenset(b for b in binds if owner[b] not in own)
@@ -90,6 +96,7 @@ class Resolver:
         outer_reads: Callable[[Iterable[Def]], frozenset[str]],
     ) -> None:
         self.outer_reads = outer_reads
+        self.reads_of: dict[Def, frozenset[str]] = {}
         self.statements = statements
         self.steps = steps
         self.owner = owner
@@ -127,7 +134,11 @@ class Resolver:
 
     def resolve(self) -> list[StepFlow]:
         """Fill in and give back the flows."""
+        declared = {i: n for n, i in self.parameters.items()}
         for index, facts in enumerate(self.steps):
+            for statement in facts.statements:
+                if statement.index in declared:
+                    self._want_parameter(index, declared[statement.index])
             for name, reads in facts.reads.items():
                 for place, binds, at in reads:
                     self._classify(index, name, place, binds, at)
@@ -137,29 +148,7 @@ class Resolver:
         for index in range(len(self.steps)):
             self._inputs(index)
         self._bundles()
-        self._shared_identity()
         return self.flows
-
-    def _shared_identity(self) -> None:
-        """A shared value is made anew in each step: no step may change it while another value holds the first one."""
-        changed = frozenset().union(*(f.mutated for f in self.steps)) if self.steps else frozenset()
-        for name, built in self.builders.items():
-            val = self.statements[built[-1]].values.get(name)
-            touched = self.heap.reach(val.objs) & changed if val is not None and val.objs else set()
-            if touched:
-                self._check_holders(name, touched)
-        for flow in self.flows:
-            for name in sorted(set(flow.parameters) & set(flow.inputs)):
-                message = f"step {flow.name} needs the parameter {name} as it was given and as another step leaves it"
-                self.problems.append(("late-binding", message, Place(flow_cell(self.statements, flow), 1, ""), name))
-
-    def _check_holders(self, name: str, touched: set[int]) -> None:
-        for facts, flow in zip(self.steps, self.flows, strict=True):
-            for other, val in flow.output_values.items():
-                if other != name and self.heap.reach_at(val.objs, facts.clock) & touched and name not in flow.outputs:
-                    place = facts.must.get(other) or facts.may.get(other) or Place(facts.statements[0].cell, 1, "")
-                    message = f"{other} holds the shared value {name}, which a step changes"
-                    self.problems.append(("shared-changed", message, place, other))
 
     def need(self, index: int, statement: Statement) -> None:
         """Step `index` repeats a set-up call of shared code: it needs what the call needs."""
@@ -210,7 +199,7 @@ class Resolver:
     def _same_value(self, index: int, name: str, binds: frozenset[int]) -> bool:
         """Whether the step changes the value of these bindings, not of a later one of its own."""
         bound = self.steps[index].exit.get(name)
-        return bound is None or bool(bound.binds & binds) or name not in self.steps[index].must
+        return bound is None or bool(bound.binds & binds)
 
     def _repeat(self, index: int, origin: Statement, name: str, place: Place) -> bool:
         """Repeat a step's definition, import or constant in another step, if it means the same there."""
@@ -227,8 +216,7 @@ class Resolver:
 
     def _hides(self, index: int, builtins: Iterable[str]) -> bool:
         """Whether one of these builtins has another meaning when step `index` begins."""
-        before = self.steps[index - 1].exit if index else {}
-        return any(name in before for name in builtins)
+        return any(name in self.steps[index].entry for name in builtins)
 
     def _repeatable(self, origin: Statement, name: str) -> bool:
         what = self.kinds[origin.index]
@@ -250,7 +238,7 @@ class Resolver:
 
     def _same_at(self, index: int, name: str, binds: frozenset[int]) -> bool:
         """Whether `name` still has these bindings when step `index` begins, and may be had there."""
-        before = self.steps[index - 1].exit.get(name) if index else None
+        before = self.steps[index].entry.get(name)
         if before is None or not binds:
             return True
         return before.binds == binds and not self._changed_before(index, name, binds)
@@ -324,6 +312,9 @@ class Resolver:
         future: set[int] = set()
         for index in range(len(self.steps) - 1, -1, -1):
             facts = self.steps[index]
+            stale = {n for n in live_out[index] - facts.written() if self._reads_changed(facts, n)}
+            facts.carried |= stale
+            more |= bool(stale)
             for names in self._sharing(facts, live_out[index], future):
                 if names & facts.written() and not names <= facts.written():
                     facts.carried |= names
@@ -336,11 +327,45 @@ class Resolver:
         groups: dict[int, set[str]] = {}
         for name in sorted(names):
             bound = facts.exit.get(name)
-            if bound is not None and bound.val.objs:
-                reached = self.heap.reach_at(bound.val.objs, facts.clock) & changed
+            if bound is not None and (bound.val.objs or bound.val.defs):
+                reached = self._reach(facts, bound.val) & changed
                 for obj in self.heap.memory(reached):
                     groups.setdefault(obj, set()).add(name)
         return _merged([g for g in groups.values() if len(g) > 1])
+
+    def _reads_changed(self, facts: StepFacts, name: str) -> bool:
+        """Whether a function or class inside a value reads an outer value that this step changes."""
+        bound = facts.exit.get(name)
+        if bound is None:
+            return False
+        held = self.heap.reach_at(bound.val.objs, facts.clock)
+        return bool(self._read_inside(held, bound.val) and self._reach(facts, bound.val) & facts.mutated)
+
+    def _reach(self, facts: StepFacts, val: Val) -> set[int]:
+        """What a value holds when the step has ended; a function holds the outer values that it reads."""
+        objs = set(val.objs).union(self.heap.definitions[d] for d in val.defs if d in self.heap.definitions)
+        known: frozenset[str] = frozenset()
+        while True:
+            reached = self.heap.reach_at(objs, facts.clock)
+            names = self._read_inside(reached, val)
+            if names == known:
+                return reached
+            known = names
+            objs.update(o for n in names if n in facts.exit for o in facts.exit[n].val.objs)
+
+    def _read_inside(self, reached: Iterable[int], val: Val) -> frozenset[str]:
+        """The outer names that the functions and classes read that a value is or holds."""
+        inside = dict.fromkeys([*val.defs, *([val.cls] if val.cls else [])])
+        for index in reached:
+            for made in (self.heap.defined.get(index), self.heap.classes.get(index)):
+                if made is not None:
+                    inside[made] = None
+        return frozenset().union(*(self._reads_of(made) for made in inside)) if inside else frozenset()
+
+    def _reads_of(self, made: Def) -> frozenset[str]:
+        if made not in self.reads_of:
+            self.reads_of[made] = self.outer_reads([made])
+        return self.reads_of[made]
 
     # --- results ----------------------------------------------------------------------------------------------------
     def _outputs(self, index: int, facts: StepFacts, names: set[str]) -> None:
@@ -352,8 +377,7 @@ class Resolver:
                 flow.by_value.add(name)
         for name, val in flow.output_values.items():
             reached = self.heap.reach_at(val.objs, facts.clock)
-            inside = [self.heap.defined[o] for o in sorted(reached) if o in self.heap.defined]
-            flow.carried_reads[name] = self.outer_reads([*val.defs, *inside])
+            flow.carried_reads[name] = self._read_inside(reached, val)
             types = {self.heap.objs[o].type or "" for o in reached}
             flow.carries[name] = frozenset(t.removeprefix(DEFINITION) for t in types if t.startswith(DEFINITION))
         flow.maybe_unbound = frozenset(n for n in flow.outputs if not facts.exit[n].must)
@@ -389,12 +413,11 @@ class Resolver:
         return False
 
     def _check_views(self, facts: StepFacts, names: set[str], changed: set[int]) -> None:
-        """A bundle keeps references, neither shared memory nor the variables that functions share: refuse those."""
-        reached = {n: self.heap.reach_at(facts.exit[n].val.objs, facts.clock) & changed for n in names}
+        """A bundle keeps references, but no shared memory: that is refused."""
+        reached = {n: self._reach(facts, facts.exit[n].val) & changed for n in names}
         for name in sorted(names):
             others = set().union(*(r for n, r in reached.items() if n != name))
-            shared = reached[name] & others
-            if not shared or any(self.heap.objs[o].type == "cell" for o in shared):
+            if not reached[name] & others or self.heap.looked_into(reached[name]) & others:
                 place = facts.must.get(name) or facts.changes.get(name) or Place(facts.statements[0].cell, 1, "")
                 message = f"{name} shares memory with {', '.join(sorted(names - {name}))}, and a later step changes it"
                 self.problems.append(("view-across-steps", message, place, name))

@@ -22,6 +22,35 @@ def is_unknown(m: Machine, val: Val) -> bool:
     return val.cls is None and val.type is None and bool(val.objs) and not val.defs and not classes_of(m, val)
 
 
+def library_base(cls: Def | None) -> str | None:
+    """The import path of the library's class that a class of the notebook is made from, however far up."""
+    return cls.library_base if cls is not None else None
+
+
+def run_overrides(m: Machine, receiver: Val, place: Place) -> None:
+    """A library's method runs the methods that the notebook gives its subclasses: `forward`, `call`, `train_step`."""
+    if m.shared.guessing or not receiver.objs:
+        return
+    family = _family(receiver.type or library_base(receiver.cls))
+    m.shared.guessing += 1
+    for cls in m.shared.subclasses:
+        if family is None or _family(library_base(cls)) == family:
+            own = Val(receiver.objs | m.heap.elements(receiver.objs), cls=cls)
+            for name, method in cls.methods.items():
+                if name not in _OF_THE_MAKER and method not in m.shared.mentioning:
+                    _run(m, method, own, place)
+    m.shared.guessing -= 1
+
+
+_OF_THE_MAKER = ("__init__", "__new__", "get_config", "from_config")
+"""Methods that run where an object is made or stored, not where it is used."""
+
+
+def _family(path: str | None) -> str | None:
+    root = (path or "").partition(".")[0]
+    return "tensorflow" if root in ("keras", "tf_keras") else root or None
+
+
 def touch(m: Machine, values: Iterable[Val], place: Place) -> Val:
     """Run the special methods that using these values may run; what they may return."""
     if not m.shared.special:
@@ -40,9 +69,7 @@ def _touch(m: Machine, val: Val, place: Place) -> Val:
     if not methods and is_unknown(m, val):
         methods = list(m.shared.special)
     m.shared.guessing += 1
-    m.maybe += 1
     results = [_run(m, method, val, place) for method in methods if method not in m.shared.mentioning]
-    m.maybe -= 1
     m.shared.guessing -= 1
     m.record.touched[val.objs] = join(results)
     return m.record.touched[val.objs]
@@ -51,6 +78,7 @@ def _touch(m: Machine, val: Val, place: Place) -> Val:
 def _run(m: Machine, method: Def, val: Val, place: Place) -> Val:
     m.shared.mentioning.add(method)
     _, *rest = arguments(method.node.args)  # type: ignore[union-attr]
-    result = call_function(m, method, [val, *[m.unknown() for _ in rest]], {}, place)
+    with m.perhaps():
+        result = call_function(m, method, [val, *[m.unknown() for _ in rest]], {}, place)
     m.shared.mentioning.discard(method)
     return result

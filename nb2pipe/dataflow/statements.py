@@ -5,17 +5,17 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, delete_target, store
-from nb2pipe.dataflow.calls import call_value
+from nb2pipe.dataflow.calls import call_method, call_value
 from nb2pipe.dataflow.effects import apply_effect, elements
 from nb2pipe.dataflow.expressions import binary
-from nb2pipe.dataflow.machine import Bound, Frame, Machine
-from nb2pipe.dataflow.special import touch
+from nb2pipe.dataflow.machine import UNBOUND, Bound, Frame, Machine, Place
+from nb2pipe.dataflow.special import classes_of, library_base, touch
 from nb2pipe.dataflow.summaries import FunctionFrame, class_members, define_function, peek
 from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, constant, join, typed
 
@@ -26,9 +26,17 @@ def execute(m: Machine, body: Iterable[ast.stmt]) -> None:
     """Run statements in order; after one that leaves the block, nothing more is reached."""
     for statement in body:
         m.place = m.at(statement)
-        executor = _EXECUTORS.get(type(statement))
-        if executor is not None:
-            executor(m, statement)
+        executor = _EXECUTORS.get(type(statement), _unknown_syntax)
+        executor(m, statement)
+
+
+def _unknown_syntax(m: Machine, node: ast.stmt) -> None:
+    """Syntax of a newer Python than this analysis was written for."""
+    m.say("unknown-syntax", f"{type(node).__name__} is a statement that is not known here", m.at(node))
+
+
+def _nothing(m: Machine, node: ast.stmt) -> None:
+    """`pass`, and what only has a meaning for the scope around it."""
 
 
 # --- simple statements ---------------------------------------------------------------------------------------------
@@ -104,10 +112,18 @@ def _assert(m: Machine, node: ast.Assert) -> None:
 def _import(m: Machine, node: ast.Import) -> None:
     for alias in node.names:
         ref = alias.name if alias.asname else alias.name.partition(".")[0]
+        _imported(m, alias.name, m.at(node))
         before = m.frame.find(alias.asname or ref)
         m.assign(alias.asname or ref, Val(ref=ref), m.at(node))
         if "." in alias.name and not alias.asname and before is not None and before.val.ref == ref:
             _add_submodule(m, ref, before)
+
+
+def _imported(m: Machine, module: str, place: Place) -> None:
+    """A module of the notebook's own runs where it is imported."""
+    facts = m.shared.modules.get(module.partition(".")[0])
+    for event in facts.on_import if facts is not None else ():
+        m.channel(event.channel, event.use, place)
 
 
 def _add_submodule(m: Machine, name: str, before: Bound) -> None:
@@ -122,6 +138,7 @@ def _import_from(m: Machine, node: ast.ImportFrom) -> None:
     if module == "__future__":
         m.shared.future_annotations |= any(a.name == "annotations" for a in node.names)
         return
+    _imported(m, module, m.at(node))
     for alias in node.names:
         if alias.name == "*":
             _star_import(m, module, node)
@@ -167,10 +184,11 @@ def _static_all(text: str) -> tuple[str, ...] | None:
 
 
 def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    decorators = [m.evaluate(d) for d in node.decorator_list]
-    val = define_function(m, node, node.name)
-    for decorator, made_by in zip(reversed(decorators), reversed(node.decorator_list), strict=True):
-        val = val if _from_library(m, made_by) else _decorated(m, decorator, val, node)
+    decorators = [_decorator(m, d) for d in node.decorator_list]
+    val = _decorated(m, decorators, define_function(m, node, node.name), node)
+    if any(_is_unstorable(m, d) for d in node.decorator_list):
+        for made in val.defs:
+            m.heap.objs[m.heap.definition(made)].marks |= {"unstorable"}
     m.assign(node.name, val, m.at(node))
     if val.objs:
         m.frame.closures += [(o, frozenset(_names_in(node))) for o in val.objs]
@@ -189,13 +207,37 @@ def _from_library(m: Machine, decorator: ast.expr) -> bool:
     return isinstance(root, ast.Name) and (bound is None or bound.val.ref is not None)
 
 
-def _decorated(m: Machine, decorator: Val, val: Val, node: ast.stmt) -> Val:
-    """What a decorator makes of a definition. One of a library is taken to call what it decorates; one of the notebook
-    is interpreted."""
-    if decorator.ref is not None or not (decorator.defs or decorator.objs):
-        return val
+def _is_unstorable(m: Machine, decorator: ast.expr) -> bool:
+    ref = m.evaluate(decorator).ref if isinstance(decorator, (ast.Name, ast.Attribute)) else None
+    effect = m.tables.function(ref) if ref else None
+    return effect is not None and effect.unstorable
+
+
+_Decorator = Callable[[list[Val], Place], Val]
+
+
+def _decorator(m: Machine, node: ast.expr) -> _Decorator | None:
+    """What a decorator does; None for one of a library, which is taken to call what it decorates."""
+    if isinstance(node, ast.Attribute) and node.attr not in ("setter", "getter", "deleter"):
+        receiver = m.evaluate(node.value)
+        if receiver.ref is None and receiver.objs:
+            return lambda args, place: call_method(m, receiver, node.attr, args, {}, place)
+    decorator = m.evaluate(node)
+    if _from_library(m, node) or decorator.ref is not None or not (decorator.defs or decorator.objs):
+        return None
+    return lambda args, place: call_value(m, decorator, args, {}, place)
+
+
+def _decorated(m: Machine, decorators: list[_Decorator | None], val: Val, node: ast.stmt) -> Val:
+    """What decorators make of a definition, the last one first."""
+    for decorator in reversed(decorators):
+        val = val if decorator is None else _decorated_once(m, decorator, val, node)
+    return val
+
+
+def _decorated_once(m: Machine, decorator: _Decorator, val: Val, node: ast.stmt) -> Val:
     held = Val(val.objs | {m.heap.definition(d) for d in val.defs}, val.type, defs=val.defs)
-    result = call_value(m, decorator, [held], {}, m.at(node))
+    result = decorator([held], m.at(node))
     if result.defs == val.defs and result.defs:
         return val
     for made in result.defs:
@@ -207,20 +249,19 @@ def _class(m: Machine, node: ast.ClassDef) -> None:
     bases = [m.evaluate(b) for b in node.bases]
     for keyword in node.keywords:
         m.evaluate(keyword.value)
-    decorators = [m.evaluate(d) for d in node.decorator_list]
+    decorators = [_decorator(m, d) for d in node.decorator_list]
     made = Def(node.name, node, m.cell)
     made.bases = tuple(d for b in bases for d in b.defs if isinstance(d.node, ast.ClassDef))
     made.library_bases = tuple(b.ref for b in bases if b.ref)
     made.methods = _class_body(m, node, made)
     m.record.defined.append(made)
     m.shared.special.update(dict.fromkeys(made.special_methods()))
+    if library_base(made) is not None:
+        m.shared.subclasses[made] = None
     for name, method in made.methods.items():
         m.shared.methods.setdefault(name, []).append(method)
     objs = frozenset([m.heap.definitions[made]]) if made in m.heap.definitions else frozenset()
-    val = Val(objs, "class", defs=(made,))
-    for decorator, made_by in zip(reversed(decorators), reversed(node.decorator_list), strict=True):
-        val = val if _from_library(m, made_by) else _decorated(m, decorator, val, node)
-    m.assign(node.name, val, m.at(node))
+    m.assign(node.name, _decorated(m, decorators, Val(objs, "class", defs=(made,)), node), m.at(node))
 
 
 class ClassFrame(Frame):
@@ -256,12 +297,22 @@ def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
             "property" in ast.dump(d) or "setter" in ast.dump(d) for d in getattr(method.node, "decorator_list", [])
         ):
             made.properties[method.name] = (*made.properties.get(method.name, ()), method)
-    fields = {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
-    kept = sorted(names - set(members) - fields)  # what a field's default makes belongs to each instance
+    fields = dict(f for n in node.body if isinstance(n, ast.AnnAssign) and (f := _factory(n)) is not None)
+    makers = [inner.evaluate(f) for f in fields.values()]
+    made.factories = tuple(Val(ref=f.ref, defs=f.defs) for f in makers)
+    kept = sorted(names - set(members) - set(fields))  # what a field's default makes belongs to each instance
     attributes = [b.val.objs for n in kept if (b := frame.find(n)) is not None]
     for part in frozenset().union(*attributes) if attributes else ():
         m.heap.hold(m.heap.definition(made), part)
     return members
+
+
+def _factory(field: ast.AnnAssign) -> tuple[str, ast.expr] | None:
+    """A dataclass's field and what makes its default: `x: list = field(default_factory=list)`."""
+    if not isinstance(field.value, ast.Call) or not isinstance(field.target, ast.Name):
+        return None
+    made = next((k.value for k in field.value.keywords if k.arg in ("default_factory", "factory")), None)
+    return None if made is None else (field.target.id, made)
 
 
 def _take_over(m: Machine, inner: Machine) -> None:
@@ -318,11 +369,12 @@ def _loop(m: Machine, body: list[ast.stmt], bind: Callable[[], None], orelse: li
     before, m.frame.ended = m.frame.ended, False
     m.maybe += 0 if runs else 1
     for _ in range(2):
-        with m.frame.layer() as branch:
+        with m.frame.loop() as left, m.frame.layer() as branch:
             bind()
             execute(m, body)
+        rounds = left if m.frame.ended and left else [*left, branch]
         m.frame.ended = False
-        m.frame.merge([branch] if runs else [branch, {}])
+        m.frame.merge(rounds if runs else [*rounds, {}])
     m.maybe -= 0 if runs else 1
     m.frame.ended = before
     if orelse:
@@ -338,6 +390,10 @@ def _for(m: Machine, node: ast.For | ast.AsyncFor) -> None:
         node.orelse,
         runs=_never_empty(node.iter, source),
     )
+
+
+def _leave(m: Machine, node: ast.Break | ast.Continue) -> None:
+    m.frame.leave()
 
 
 def _never_empty(node: ast.expr, source: Val) -> bool:
@@ -356,6 +412,7 @@ def _while(m: Machine, node: ast.While) -> None:
 
 
 def _with(m: Machine, node: ast.With | ast.AsyncWith) -> None:
+    swallows = False
     for item in node.items:
         val = m.evaluate(item.context_expr)
         special = touch(m, [val], m.at(node))
@@ -363,7 +420,32 @@ def _with(m: Machine, node: ast.With | ast.AsyncWith) -> None:
         entered = apply_effect(m, known, val, [], {}, m.at(node)) if known else _entered(m, val)
         if item.optional_vars is not None:
             assign_target(m, item.optional_vars, join([entered, special]) if special.objs else entered)
-    execute(m, node.body)
+        swallows = swallows or _swallows(m, item.context_expr, val)
+    if not swallows:
+        execute(m, node.body)
+        return
+    m.maybe += 1
+    with m.frame.trail() as trail:
+        body, ended = _block(m, node.body)
+    m.maybe -= 1
+    _join(m, [(body, ended), (_left_anywhere(m, trail), False)])
+
+
+def _swallows(m: Machine, node: ast.expr, val: Val) -> bool:
+    """Whether a context manager may end its block at an exception and go on behind it."""
+    if val.type == "contextlib.suppress":
+        return True
+    exits = [own.node for c in classes_of(m, val) if (own := c.method("__exit__")) is not None]
+    if any(_returns_true(n) for n in exits):
+        return True
+    callee = peek(m, node.func.id) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+    made = [d.node for d in callee.val.defs] if callee is not None else []
+    return any(isinstance(n, ast.Try) and n.handlers for d in made for n in ast.walk(d))
+
+
+def _returns_true(node: ast.AST) -> bool:
+    values = [n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value is not None]
+    return any(not (isinstance(v, ast.Constant) and not v.value) for v in values)
 
 
 def _entered(m: Machine, val: Val) -> Val:
@@ -372,8 +454,9 @@ def _entered(m: Machine, val: Val) -> Val:
 
 def _try(m: Machine, node: Any) -> None:
     m.maybe += 1
-    body, ended = _block(m, node.body)
-    started = {n: Bound(b.val, b.binds | _old(m, n), must=_was_bound(m, n)) for n, b in body.items()}
+    with m.frame.trail() as trail:
+        body, ended = _block(m, node.body)
+    started = _left_anywhere(m, trail)
     branches = [_followed(m, body, ended, node.orelse)]
     branches += [_handled(m, started, handler) for handler in node.handlers]
     m.maybe -= 1
@@ -381,14 +464,15 @@ def _try(m: Machine, node: Any) -> None:
     execute(m, node.finalbody)
 
 
-def _old(m: Machine, name: str) -> frozenset[int]:
-    bound = m.frame.find(name)
-    return bound.binds if bound else frozenset()
-
-
-def _was_bound(m: Machine, name: str) -> bool:
-    bound = m.frame.find(name)
-    return bound is not None and bound.must
+def _left_anywhere(m: Machine, trail: Mapping[str, list[Bound]]) -> dict[str, Bound]:
+    """What names may be when the code that binds them is left at any point."""
+    found: dict[str, Bound] = {}
+    for name, bounds in trail.items():
+        several = [m.frame.find(name) or UNBOUND, *bounds]
+        present = [b for b in several if b.binds or b.must] or several
+        binds = frozenset().union(*(b.binds for b in several))
+        found[name] = Bound(join([b.val for b in present]), binds, all(b.must for b in several))
+    return found
 
 
 def _followed(m: Machine, branch: dict[str, Bound], ended: bool, more: list[ast.stmt]) -> tuple[dict[str, Bound], bool]:
@@ -469,6 +553,9 @@ _EXECUTORS: dict[type, Executor] = {
     ast.AsyncWith: _with,
     ast.Try: _try,
     ast.Match: _match,
+    ast.Break: _leave,
+    ast.Continue: _leave,
+    **dict.fromkeys((ast.Pass, ast.Global, ast.Nonlocal), _nothing),
 }
 for _newer, _run in (("TryStar", _try), ("TypeAlias", _type_alias)):
     if hasattr(ast, _newer):

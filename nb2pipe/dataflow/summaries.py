@@ -56,6 +56,7 @@ class FunctionFrame(Frame):
         self.seen: dict[str, Any] = {}
         self.outer_values: dict[str, Bound] = {}
         self.heap: Heap | None = None
+        self.home: object = None
 
     def owns(self, name: str) -> bool:
         return name in self.own
@@ -73,6 +74,7 @@ class FunctionFrame(Frame):
 
     def _symbolic(self, name: str, val: Val) -> Val:
         assert self.heap is not None
+        assert self.symbols is not None
         if not val.objs:
             return val
         symbol = self.heap.new(val.type, opaque=True)
@@ -100,7 +102,7 @@ def define_function(m: Machine, node: Function, name: str) -> Val:
     _evaluate_annotations(m, node)
     m.record.defined.append(made)
     held = [v.objs for v in made.defaults.values()]
-    held += [b.val.objs for n in sorted(made.captures) if (b := m.frame.find(n)) is not None]
+    held += [b.val.objs for n in sorted(made.captures) if (b := m.frame.find(n) or m.frame.outside(n)) is not None]
     if made.captures and m.frame.rebinds:
         held.append(frozenset([m.frame.cell_in(m.heap)]))
     objs = frozenset().union(*held) if held else frozenset()
@@ -118,7 +120,12 @@ def _captures(m: Machine, node: Function) -> frozenset[str]:
     if not isinstance(m.frame, FunctionFrame):
         return frozenset()
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    return frozenset(n for n in names if m.frame.owns(n))
+    around: list[FunctionFrame] = []
+    frame: object = m.frame
+    while isinstance(frame, FunctionFrame):
+        around.append(frame)
+        frame = frame.home
+    return frozenset(n for n in names if any(f.owns(n) for f in around))
 
 
 def _defaults(m: Machine, node: Function) -> dict[str, Val]:
@@ -142,6 +149,8 @@ def _evaluate_annotations(m: Machine, node: Function) -> None:
 
 # --- summaries --------------------------------------------------------------------------------------------------
 CLOSURE = "<closure>"
+CACHED = "cached:"
+"""What the mark of an object begins with that a cached function gave."""
 
 
 def bind_arguments(
@@ -226,6 +235,7 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     symbols: dict[int, tuple[str, str]] = {}
     closure = made.captures if CLOSURE in arguments_ else frozenset()
     frame = FunctionFrame(names.bound | closure, m, symbols)
+    frame.home = made.home
     heap = frame.heap = Heap()
     frame.rebinds = any(isinstance(n, ast.Nonlocal) for n in ast.walk(node))
     inner = Machine(m.tables, frame, heap, m.shared)
@@ -237,7 +247,9 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     entered = _enter_closure(heap, symbols, frame, closure, arguments_)
     _execute(inner, node)
     if any(frame.env[name] is not bound for name, bound in entered.items()):
-        inner.mutate(next(iter(entered.values())).val.objs, inner.place, deep=True)
+        held = next(iter(entered.values())).val.objs
+        inner.mutate(held, inner.place, deep=True)
+        inner.patch(held, inner.place)
     for index, captured in frame.closures:
         for name in captured:
             for part in (frame.find(name) or Bound(Val())).val.objs:
@@ -304,7 +316,11 @@ def call_function(
     bound = bind_arguments(m, made, args, keywords, closure)
     if made.captures and not _at_home(m, made):
         bound[CLOSURE] = Val(objs=closure or frozenset([m.heap.new(None, opaque=True)]))
-    return replay(m, summarize(m, made, bound), bound, place)
+    result = replay(m, summarize(m, made, bound), bound, place)
+    if made.cached:
+        for index in result.objs:
+            m.heap.objs[index].marks |= {CACHED + made.name}
+    return result
 
 
 def _at_home(m: Machine, made: Def) -> bool:
@@ -323,9 +339,15 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
     real = _Real(m, summary, bound, values)
     record = summary.record
     for index in record.mutated:
-        m.mutate(real.objects(index), place)
-    for name in record.changed_names:
-        m.record.changed_names.setdefault(name, place)
+        if index not in record.spared:
+            m.mutate(real.objects(index), place)
+    for index in record.patched:
+        m.patch(real.patched(index), place)
+    for index in sorted(record.resting - record.used):
+        m.use_parts(real.objects(index), place, resting=True)
+    for index in sorted(record.used):
+        m.wake(real.objects(index))
+        m.use_parts(real.objects(index), place)
     m.record.compared |= real.several(record.compared)
     m.record.raised |= real.several(record.raised)
     _pass_on(m, record, place)
@@ -339,6 +361,7 @@ def _pass_on(m: Machine, record: Record, place: Place) -> None:
     mine = m.record
     mine.channels += record.channels
     mine.files += record.files
+    mine.mentions += record.mentions
     mine.findings += [f for f in record.findings if f not in mine.findings]
     mine.strings |= record.strings
     mine.builtins |= record.builtins
@@ -365,12 +388,15 @@ class _Real:
         self.m = m
         self.summary = summary
         self.known: dict[int, frozenset[int]] = {}
+        self.direct: dict[int, frozenset[int]] = {}
         for index, (kind, name) in summary.symbols.items():
             val = bound.get(name, Val()) if kind == "argument" else outer.get(name, Val())
             self.known[index] = val.objs
             element = summary.heap.objs[index].element
             if element is not None:
-                self.known[element] = frozenset(m.heap.reach(m.heap.elements(val.objs)))
+                parts = m.heap.elements(val.objs)
+                self.known[element] = frozenset(m.heap.reach(parts | m.heap.inherited(val.objs)))
+                self.direct[element] = parts
 
     def objects(self, index: int) -> frozenset[int]:
         """The real objects that `index` stands for."""
@@ -379,9 +405,13 @@ class _Real:
             made = self._made(index)
             self.m.heap.objs[made].marks = obj.marks
             if index in self.summary.heap.classes:
-                self.m.heap.classes[made] = self.summary.heap.classes[index]
+                self.m.heap.instance(made, self.summary.heap.classes[index])
             self.known[index] = frozenset([made])
         return self.known[index]
+
+    def patched(self, index: int) -> frozenset[int]:
+        """Of the real objects, those that a function or class must be among to be what is patched."""
+        return self.direct.get(index, self.objects(index))
 
     def _made(self, index: int) -> int:
         obj, heap = self.summary.heap.objs[index], self.m.heap
@@ -427,8 +457,7 @@ class _Real:
 def mention(m: Machine, val: Val, place: Place) -> None:
     """A function or class is named but not called here: it may be called, so what it reads and changes counts."""
     for made in val.defs:
-        inside = [f for several in made.properties.values() for f in several]
-        for one in [made, *made.methods.values(), *inside, *made.wraps]:
+        for one in made.functions():
             if isinstance(one.node, ast.ClassDef) or one in m.shared.mentioning:
                 continue
             m.shared.mentioning.add(one)

@@ -15,15 +15,23 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
                           of lists and arrays hold in the end)
     like arg N            a fresh value of that argument's type
     mutates self | arg N | NAME=    changes the receiver, an argument or a keyword argument
-    mutates parts         changes the models and generators that the receiver holds, not the data
+    mutates parts [of arg N]    changes the models and generators that the receiver (or argument) is or holds, not data;
+                          at rest: without using them, so that nothing is drawn and nothing of the notebook runs
     inplace               mutates self when called with inplace=True, the first argument when called with copy=False
     keeps [with PREFIX]   the receiver holds on to the arguments (when it holds something of such a type)
-    holds                 the result holds on to the arguments
-    gathers               the result holds what the receiver holds; rows: in tuples
+    holds [self]          the result holds on to the arguments, or to the receiver
+    gathers [all]         the result holds what the receiver holds; rows: in tuples; all: also what shares its memory
     draws GENERATOR [unless NAME= [when NAME=]]  draws from a global random generator; a constructor also marks what it
                           makes, and `mutates parts` draws then
+    marks GENERATOR [unless NAME= [when NAME=]]  only marks what it makes: dropout draws when it is used, not when made
+    advances GENERATOR    draws from it, but the result does not depend on what is drawn
+    learns                from now on `backward` changes the receiver, a tensor
+    rests | wakes         from now on the parts of the receiver that are marked do not draw when it is used, or do again
     seeds GENERATOR       seeds it
-    reads arg N | NAME=   reads the file of that path;   writes ... writes it
+    reads arg N | NAME=   reads the file of that path;   writes ... writes it;   removes ... removes it
+    probes arg N | NAME=  only looks whether the file of that path is there
+    or here               the working folder is meant when no path is given
+    suffix .EXT [if none]  the path that is written gets this suffix, unless it has it (has any)
     sets CHANNEL          changes state of the process;  uses CHANNEL reads it
     external              talks to something outside of the process
     unstorable            gives a value that cannot be stored between steps
@@ -43,12 +51,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+FileUse = Literal["read", "write", "remove", "probe", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +76,18 @@ class Effect:
     inplace: bool = False
     keeps: bool = False
     holds: bool = False
+    holds_self: bool = False
     draws: tuple[tuple[str, str, str], ...] = ()
+    marks: tuple[tuple[str, str, str], ...] = ()
+    advances: tuple[str, ...] = ()
+    learns: bool = False
+    rests: bool = False
+    wakes: bool = False
     seeds: tuple[str, ...] = ()
-    reads: tuple[int | str, ...] = ()
-    writes: tuple[int | str, ...] = ()
+    files: tuple[tuple[FileUse, int | str], ...] = ()
+    or_here: bool = False
+    suffix: str = ""
+    suffix_if_none: bool = False
     sets: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     external: bool = False
@@ -76,6 +95,7 @@ class Effect:
     unknown: bool = False
     splits: bool = False
     gathers: bool = False
+    gathers_all: bool = False
     shows: bool = False
     rows: bool = False
     makes: bool = False
@@ -84,6 +104,8 @@ class Effect:
     each: tuple[str, ...] = ()
     copies: tuple[tuple[int, int], ...] = ()
     mutates_parts: bool = False
+    at_rest: bool = False
+    mutates_parts_of: tuple[int, ...] = ()
     keeps_with: tuple[str, ...] = ()
     cases: tuple[tuple[frozenset[str], Effect], ...] = ()
 
@@ -120,8 +142,10 @@ def _returns(effect: Effect, words: list[str]) -> Effect:
 
 
 def _mutates(effect: Effect, words: list[str]) -> Effect:
-    if words == ["parts"]:
-        return replace(effect, mutates_parts=True)
+    if words in (["parts"], ["parts", "at", "rest"]):
+        return replace(effect, mutates_parts=True, at_rest=len(words) > 1)
+    if words[:2] == ["parts", "of"]:
+        return replace(effect, mutates_parts_of=(*effect.mutates_parts_of, _number(words[2:])))
     return replace(effect, mutates=(*effect.mutates, _place(words)))
 
 
@@ -129,11 +153,19 @@ def _keeps(effect: Effect, words: list[str]) -> Effect:
     return replace(effect, keeps_with=(*effect.keeps_with, words[1])) if words else replace(effect, keeps=True)
 
 
-def _draws(effect: Effect, words: list[str]) -> Effect:
+def _holds(effect: Effect, words: list[str]) -> Effect:
+    return replace(effect, holds_self=True) if words == ["self"] else replace(effect, holds=True)
+
+
+def _generator(words: list[str]) -> tuple[str, str, str]:
     named = dict(zip(words[1::2], (w.rstrip("=") for w in words[2::2]), strict=True))
     if not named.keys() <= {"unless", "when"}:
-        raise TableError("say `draws GENERATOR [unless NAME= [when NAME=]]`")
-    return replace(effect, draws=(*effect.draws, (words[0], named.get("unless", ""), named.get("when", ""))))
+        raise TableError("say `GENERATOR [unless NAME= [when NAME=]]`")
+    return words[0], named.get("unless", ""), named.get("when", "")
+
+
+def _uses_file(effect: Effect, use: FileUse, words: list[str]) -> Effect:
+    return replace(effect, files=(*effect.files, (use, _place(words))))
 
 
 def _copies(effect: Effect, words: list[str]) -> Effect:
@@ -155,19 +187,28 @@ _CLAUSES: Mapping[str, Any] = {
     "mutates": _mutates,
     "inplace": lambda e, w: replace(e, inplace=True),
     "keeps": _keeps,
-    "holds": lambda e, w: replace(e, holds=True),
-    "draws": _draws,
+    "holds": _holds,
+    "draws": lambda e, w: replace(e, draws=(*e.draws, _generator(w))),
+    "marks": lambda e, w: replace(e, marks=(*e.marks, _generator(w))),
+    "advances": lambda e, w: replace(e, advances=(*e.advances, w[0])),
+    "learns": lambda e, w: replace(e, learns=True),
+    "rests": lambda e, w: replace(e, rests=True),
+    "wakes": lambda e, w: replace(e, wakes=True),
     "seeds": lambda e, w: replace(e, seeds=(*e.seeds, w[0])),
-    "reads": lambda e, w: replace(e, reads=(*e.reads, _place(w))),
-    "writes": lambda e, w: replace(e, writes=(*e.writes, _place(w))),
+    "reads": lambda e, w: _uses_file(e, "read", w),
+    "writes": lambda e, w: _uses_file(e, "write", w),
+    "removes": lambda e, w: _uses_file(e, "remove", w),
+    "probes": lambda e, w: _uses_file(e, "probe", w),
+    "or": lambda e, w: replace(e, or_here=w == ["here"]),
+    "suffix": lambda e, w: replace(e, suffix=w[0], suffix_if_none=w[1:] == ["if", "none"]),
     "sets": lambda e, w: replace(e, sets=(*e.sets, " ".join(w))),
     "uses": lambda e, w: replace(e, uses=(*e.uses, " ".join(w))),
     "external": lambda e, w: replace(e, external=True),
     "unstorable": lambda e, w: replace(e, unstorable=True),
     "unknown": lambda e, w: replace(e, unknown=True),
     "splits": lambda e, w: replace(e, splits=True),
-    "gathers": lambda e, w: replace(e, gathers=True),
-    "rows": lambda e, w: replace(e, gathers=True, rows=True),
+    "gathers": lambda e, w: replace(e, gathers=True, gathers_all=w == ["all"]),
+    "rows": lambda e, w: replace(e, gathers=True, rows=True, gathers_all=w == ["all"]),
     "makes": lambda e, w: replace(e, makes=True),
     "scalar": lambda e, w: replace(e, scalar=True),
     "elementwise": lambda e, w: replace(e, elementwise=True),
@@ -215,15 +256,39 @@ def _library(root: str) -> Mapping[str, Any]:
     return sections
 
 
-class Tables:
-    """All effect tables: a library's file is read when its first name is looked up; the user's rows win."""
+@lru_cache(maxsize=1)
+def _newest_keras() -> bool:
+    from importlib import metadata
 
-    def __init__(self, extra: Mapping[str, Any] | None = None) -> None:
+    try:
+        return int(metadata.version("keras").partition(".")[0]) >= 3
+    except (metadata.PackageNotFoundError, ValueError):
+        return True
+
+
+class Tables:
+    """All effect tables: a library's file is read when its first name is looked up; the user's rows win.
+
+    `old_keras`: the notebook asks for Keras 2, so that `tensorflow.keras` is tf_keras; it is, too, where no Keras 3 is
+    installed.
+    """
+
+    def __init__(self, extra: Mapping[str, Any] | None = None, *, old_keras: bool = False) -> None:
         self._extra = extra or {}
+        modern = _newest_keras()
+        self._homes = {"tensorflow.keras.": "keras." if modern and not old_keras else "tf_keras."}
+        if not modern:
+            self._homes["keras."] = "tf_keras."
         self._cache: dict[tuple[str, str], Effect | None] = {}
+
+    def canonical(self, path: str) -> str:
+        """The path under which the tables have it: the one of the Keras that is meant."""
+        prefix = next((p for p in self._homes if path.startswith(p)), None)
+        return path if prefix is None else self._homes[prefix] + path.removeprefix(prefix)
 
     def function(self, path: str) -> Effect | None:
         """The effect of calling the import path `path`; None when nothing is known."""
+        path = self.canonical(path)
         known = self._lookup("", path, lambda section: _most_specific(section.get("functions", {}), path), path)
         if known is None or not known.makes:
             return known
@@ -233,8 +298,8 @@ class Tables:
         """The effect of calling method `name` on a value of that type; None when nothing is known."""
         if type_name is None:
             return self._lookup("*", name, lambda section: _row(section.get("methods", {}).get("*", {}), name), "any")
-        found = self._lookup(type_name, name, lambda s: _method(s.get("methods", {}), type_name, name), type_name)
-        return found
+        owner = self.canonical(type_name)
+        return self._lookup(owner, name, lambda s: _method(s.get("methods", {}), owner, name), owner)
 
     def attribute(self, type_name: str | None, name: str) -> Effect | None:
         """The effect of reading attribute `name` of a value of that type; None when nothing is known."""
@@ -242,8 +307,8 @@ class Tables:
             return self._lookup(
                 "*.", name, lambda section: _row(section.get("attributes", {}).get("*", {}), name), "any"
             )
-        key = type_name + "."
-        return self._lookup(key, name, lambda s: _method(s.get("attributes", {}), type_name, name), type_name)
+        owner = self.canonical(type_name)
+        return self._lookup(owner + ".", name, lambda s: _method(s.get("attributes", {}), owner, name), owner)
 
     def _lookup(self, kind: str, name: str, find: Any, path: str) -> Effect | None:
         key = (kind, name)

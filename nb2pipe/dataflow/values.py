@@ -8,6 +8,7 @@ counts as held, so "changed" is never missed.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -47,7 +48,8 @@ class Def:
 
     `methods` are a class's own, `properties` its property functions, `bases` its base classes in the notebook. Of a
     function, `defaults` are the values of its defaults, `captures` the variables of the enclosing function that it
-    reads, `home` the scope that it was made in, and `wraps` the functions that a decorator put inside it.
+    reads, `home` the scope that it was made in, and `wraps` the functions that a decorator put inside it. `factories`
+    are what makes the defaults of a dataclass's fields, anew for each instance.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Def:
     heap: Heap | None = None
     wraps: tuple[Def, ...] = ()
     properties: dict[str, tuple[Def, ...]] = field(default_factory=dict)
+    factories: tuple[Val, ...] = ()
 
     def method(self, name: str) -> Def | None:
         """The method `name`, own or inherited from a class of the notebook."""
@@ -70,12 +73,34 @@ class Def:
             return self.methods[name]
         return next((m for b in self.bases if (m := b.method(name))), None)
 
+    def lineage(self) -> list[Def]:
+        """The class and its base classes in the notebook."""
+        return [self, *(c for b in self.bases for c in b.lineage())]
+
+    def functions(self) -> list[Def]:
+        """Whatever may run when the definition is used: itself, methods, properties, what a decorator put inside."""
+        inside = [f for several in self.properties.values() for f in several]
+        makers = [d for f in self.factories for d in f.defs]
+        own = [self, *self.methods.values(), *inside, *makers, *self.wraps]
+        return own + [f for b in self.bases for f in b.functions()]
+
+    @property
+    def cached(self) -> bool:
+        """Whether the function remembers what it gave: `@lru_cache`, `@functools.cache`."""
+        return any(_CACHE.search(ast.unparse(d)) for d in getattr(self.node, "decorator_list", ()))
+
+    @property
+    def library_base(self) -> str | None:
+        """The import path of the library's class that this class is made from, however far up."""
+        return next(iter(self.library_bases), None) or next((p for b in self.bases if (p := b.library_base)), None)
+
     def special_methods(self) -> list[Def]:
         """Methods that operators, loops, prints and library calls may run: `__getitem__`, `__len__`, ..."""
         own = [f for n, f in self.methods.items() if n.startswith("__") and n.endswith("__") and n not in _EXPLICIT]
         return own + [f for b in self.bases for f in b.special_methods()]
 
 
+_CACHE = re.compile(r"^(?:\w+\.)*(?:lru_)?cache\b")
 _EXPLICIT = ("__init__", "__new__", "__init_subclass__", "__class_getitem__", "__call__")
 
 
@@ -161,7 +186,7 @@ class Obj:
 class Heap:
     """All abstract objects of one analysis, with who holds whom both ways."""
 
-    __slots__ = ("classes", "clock", "defined", "definitions", "holders", "objs", "views")
+    __slots__ = ("classes", "clock", "defined", "definitions", "holders", "instances", "objs", "views")
 
     def __init__(self) -> None:
         self.clock = 0
@@ -169,6 +194,7 @@ class Heap:
         self.definitions: dict[Def, int] = {}
         self.defined: dict[int, Def] = {}
         self.classes: dict[int, Def] = {}
+        self.instances: dict[Def, set[int]] = {}
         self.holders: list[set[int]] = []
         self.views: list[set[int]] = []
 
@@ -189,12 +215,21 @@ class Heap:
             self.defined[self.definitions[made]] = made
         return self.definitions[made]
 
+    def instance(self, index: int, made: Def) -> None:
+        """Record that `index` is an instance of a class of the notebook: it holds the class, as no part of it."""
+        self.classes[index] = made
+        for one in made.lineage():
+            self.instances.setdefault(one, set()).add(index)
+
     def hub(self, objs: Iterable[int]) -> int:
-        """The result of an unknown call that was given `objs`: it may be or hold each of them, and they may hold it."""
+        """The result of an unknown call that was given `objs`: it may be or hold each of them, and they may hold it.
+
+        Functions and classes do not: they are only used.
+        """
         index = self.new(None, objs, opaque=True)
         self.objs[index].hub = True
         self.objs[index].element = index
-        for part in tuple(self.objs[index].parts):
+        for part in self.objs[index].parts.keys() - self.defined.keys():
             self.hold(part, index)
         return index
 
@@ -225,19 +260,57 @@ class Heap:
             obj.element = self.new(opaque=True)
             self.objs[obj.element].element = obj.element
             self.hold(index, obj.element)
+            obj.parts[obj.element] = 0  # it was there before anybody looked
         return obj.element
+
+    def given(self, objs: Iterable[int]) -> set[int]:
+        """What an unknown call may change of `objs`: all that they hold, and containers that their classes hold."""
+        held = _closure(objs, lambda i: self.objs[i].parts)
+        inherited = self.reach(held) - held
+        return held | {o for o in inherited if (self.objs[o].type or "").startswith(("builtins.", DEFINITION))}
 
     def reach(self, objs: Iterable[int]) -> set[int]:
         """`objs` and everything that they hold, however deep."""
-        return _closure(objs, lambda i: self.objs[i].parts)
+        return _closure(objs, lambda i: [*self.objs[i].parts, *self._class_of(i)])
 
     def reach_at(self, objs: Iterable[int], clock: int) -> set[int]:
         """What `objs` held when statement `clock` had run."""
-        return _closure(objs, lambda i: [p for p, since in self.objs[i].parts.items() if since <= clock])
+        return _closure(
+            objs, lambda i: [*(p for p, since in self.objs[i].parts.items() if since <= clock), *self._class_of(i)]
+        )
+
+    def inherited(self, objs: Iterable[int]) -> frozenset[int]:
+        """What instances find in their classes."""
+        return self.elements(c for o in objs for c in self._class_of(o))
+
+    def _class_of(self, index: int) -> list[int]:
+        lineage = self.classes[index].lineage() if index in self.classes else []
+        return [self.definitions[c] for c in lineage if c in self.definitions]
+
+    def individuals(self, objs: Iterable[int]) -> set[int]:
+        """Of all that `objs` hold, what may equal nothing but itself: instances, and what holds itself."""
+        given = frozenset(objs)
+        held = {i: self.objs[i] for i in self.reach(given)}
+        found = {i for i in given if i in self.reach(self.objs[i].parts)}
+        for index, obj in held.items():
+            alone = obj.type is None or obj.type.startswith(DEFINITION) or index in self.classes or index in obj.parts
+            if alone and not obj.bases:
+                found.add(index)
+        return found
 
     def memory(self, objs: Iterable[int]) -> set[int]:
         """`objs` and everything whose memory they may look into."""
         return _closure(objs, lambda i: self.objs[i].bases)
+
+    def looked_into(self, objs: Iterable[int]) -> set[int]:
+        """The arrays whose memory is that of one of `objs` too, and what `vars(x)` among them is the inside of."""
+        bases = {o: self.memory([o]) - {o} for o in objs}
+        return {
+            b
+            for o, several in bases.items()
+            for b in several
+            if self.objs[b].type in ARRAYS or "namespace" in self.objs[o].marks
+        }
 
     def sharing(self, objs: Iterable[int]) -> set[int]:
         """What changes when `objs` change: what they look into, and what looks into that."""
@@ -245,7 +318,10 @@ class Heap:
 
     def holding(self, objs: Iterable[int]) -> set[int]:
         """`objs` and everything from which one of them can be reached."""
-        return _closure(objs, lambda i: self.holders[i])
+        return _closure(objs, lambda i: self.holders[i] | self._instances_of(i))
+
+    def _instances_of(self, index: int) -> set[int]:
+        return self.instances.get(self.defined[index], set()) if index in self.defined else set()
 
 
 def _closure(start: Iterable[int], following: Any) -> set[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cache
@@ -14,8 +14,8 @@ from typing import Protocol
 
 from nb2pipe.dataflow.flow import guarded_modules, imported_modules
 from nb2pipe.dataflow.machine import Place
-from nb2pipe.dataflow.modules import imported, root_of
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
+from nb2pipe.dataflow.modules import imported, root_of
 from nb2pipe.dataflow.values import Val
 from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Notebook, StepTags
@@ -170,6 +170,11 @@ class _Builder:
             )
         return tuple(f for _, fragments in sorted(cells.items()) for f in fragments)
 
+    def _from_shared_cells(self, step: StepFlow) -> tuple[str, ...]:
+        """The names that shared code makes in this step, repeated or settled."""
+        settled = {n for i in self._settled(step, set()) for n in self.flow.statements[i].writes}
+        return tuple(sorted(settled.union(*step.copies.values())))
+
     def _settled(self, step: StepFlow, moved: set[int]) -> list[int]:
         """The statements of shared cells that run in this step's body; parameters are given instead."""
         here = [i for i in step.statements if i not in moved and i not in self.declared]
@@ -212,7 +217,7 @@ class _Builder:
             outputs=self._outputs(step),
             artifacts=self._artifacts(step, numbers),
             parameters=step.parameters,
-            copies=tuple(sorted({n for names in step.copies.values() for n in names})),
+            copies=self._from_shared_cells(step),
             metrics=numbers,
             metrics_output=_unused("metrics", [*step.outputs, *step.inputs, *self.placer.local[name]])
             if numbers

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
+from nb2pipe.dataflow.caches import UNKNOWN
 from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.findings import Finding, finding
 from nb2pipe.pipeline.placement import Placer
@@ -22,14 +24,11 @@ def carried_findings(placer: Placer) -> list[Finding]:
 def _caches(placer: Placer) -> Iterator[Finding]:
     """A cached function starts with an empty cache in each step that calls it."""
     for statement in placer.statements:
-        decorators = getattr(statement.node, "decorator_list", [])
-        if (
-            any("cache" in ast.unparse(d).rpartition(".")[2] for d in decorators)
-            and len(placer.users(statement.index)) > 1
-        ):
+        if statement.cache and len(placer.users(statement.index)) > 1:
             name = next(iter(statement.writes), "")
-            message = f"the cache of {name} starts empty in each step that calls it"
-            yield finding("cache-across-steps", message, cell=statement.cell, line=statement.first, name=name)
+            message = f"the cache of {name} starts empty in each step that calls it, and {statement.cache}"
+            found = finding("cache-across-steps", message, cell=statement.cell, line=statement.first, name=name)
+            yield replace(found, severity="warning") if statement.cache == UNKNOWN else found
 
 
 def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
@@ -37,7 +36,7 @@ def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
     for name in step.outputs:
         taken = list(placer.takers.get((step.name, name), ()))
         reads = step.carried_reads.get(name, frozenset()) - {name}
-        stale = min((n for n in reads if placer.last_touch.get(n, -1) > rank), default=None)
+        stale = min((n for n in reads if _becomes_stale(placer, step, name, n)), default=None)
         if stale is not None and taken:
             message = (
                 f"{name} holds a function that reads {stale}, which a later step changes: the copy would not see it"
@@ -47,6 +46,16 @@ def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
         for statement in (d for n in sorted(held) for d in placer.definitions.get(n, ())):
             if not placer.closed(statement.index):
                 yield from _problems(name, statement, taken, placer.last_change.get(name_of(statement), -1) > rank)
+
+
+def _becomes_stale(placer: Placer, step: StepFlow, name: str, read: str) -> bool:
+    """Whether a function inside the stored `name` would not see what a later step makes of `read`.
+
+    It does see changes of the value if both are stored in one artifact; it never sees another value.
+    """
+    rank = placer.rank[step.name]
+    together = any(name in bundle and read in bundle for bundle in step.bundles)
+    return placer.last_bound.get(read, -1) > rank or (placer.last_change.get(read, -1) > rank and not together)
 
 
 def name_of(statement: Statement) -> str:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from nb2pipe.dataflow.machine import BUILTINS
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.scopes import bound_names
 from nb2pipe.pipeline.placement import Placement
 
+Unbound = Collection[tuple[str, str]]
+"""(step, name) for what a step may leave without a value."""
 
-def why_module(flow: Flow, step: StepFlow, placement: Placement) -> str:
-    """Why a function cannot hold the meaning of a step; "" when it can."""
+
+def unbound(flow: Flow) -> Unbound:
+    """What any step may leave without a value."""
+    return {(step.name, name) for step in flow.steps for name in step.maybe_unbound}
+
+
+def why_module(flow: Flow, step: StepFlow, placement: Placement, missing: Unbound) -> str:
+    """Why a function cannot hold the meaning of a step; "" when it can. `missing` is `unbound(flow)`."""
     inside = _inside(flow, step, placement)
     for statement in inside:
         reason = _dynamic(statement)
         if reason:
             return f"{reason} in cell {statement.cell} line {statement.first}"
-    if step.maybe_unbound or any(_maybe_from(flow, step, n) for n in step.inputs):
-        names = sorted({*step.maybe_unbound, *(n for n in step.inputs if _maybe_from(flow, step, n))})
-        return f"{names[0]} may be unbound"
+    perhaps = {*step.maybe_unbound, *(n for n, need in step.inputs.items() if (need.source, n) in missing)}
+    if perhaps:
+        return f"{min(perhaps)} may be unbound"
     clash = _clash(flow, step, placement, inside)
     return f"the step rebinds {clash}, which it also reads from outside" if clash else ""
 
@@ -32,11 +40,6 @@ def _inside(flow: Flow, step: StepFlow, placement: Placement) -> list[Statement]
     return [flow.statements[i] for i in sorted(own | placement.setup[step.name])]
 
 
-def _maybe_from(flow: Flow, step: StepFlow, name: str) -> bool:
-    source = step.inputs[name].source
-    return any(s.name == source and name in s.maybe_unbound for s in flow.steps)
-
-
 def _dynamic(statement: Statement) -> str:
     """What in a statement only works at module level."""
     record, node = statement.record, statement.node
@@ -44,7 +47,7 @@ def _dynamic(statement: Statement) -> str:
         return f"`{sorted(record.dynamic)[0]}`"
     if record.class_rebinds:
         return "a class body that reads and rebinds a name"
-    for inner in ast.walk(node):
+    for inner in statement.nodes:
         if isinstance(inner, ast.Global):
             return f"`global {inner.names[0]}`"
         if isinstance(inner, ast.ImportFrom) and inner.names[0].name == "*":

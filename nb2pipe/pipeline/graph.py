@@ -5,7 +5,7 @@ It is written into the project's `nb2pipe.map.json`, so that a project runs with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 

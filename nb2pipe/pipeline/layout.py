@@ -26,12 +26,12 @@ def layout(value: Any, indent: int = 0) -> str:
     """`literal(value)`, broken over lines where it is wider than a page; tables of tables always are."""
     text = literal(value)
     nested = isinstance(value, dict) and any(isinstance(item, dict) and item for item in value.values())
-    if not isinstance(value, (dict, list)) or not value or (len(text) + indent < WIDTH and not nested):
+    if not isinstance(value, (dict, list, tuple)) or not value or (len(text) + indent < WIDTH and not nested):
         return text
     margin = " " * (indent + 4)
     if isinstance(value, dict):
         lines = [f"{margin}{literal(key)}: {layout(item, indent + 4)}," for key, item in value.items()]
     else:
         lines = [f"{margin}{layout(item, indent + 4)}," for item in value]
-    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    opening, closing = text[0], text[-1]
     return "\n".join([opening, *lines, f"{' ' * indent}{closing}"])

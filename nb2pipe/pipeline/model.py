@@ -112,7 +112,8 @@ class Step:
     A step with `workers` runs in that many processes; `framework` is what it trains with, once rewritten for them.
     One that `reports` tells the trial that it is in how its training goes.
     `outputs` are in the order that the function returns them. `metrics` are returned last, as a dict named
-    `metrics_output`. `folders` are those beside the notebook that it writes files into. `maybe_unbound` are outputs that may not exist when the step ends (module form only).
+    `metrics_output`. `maybe_unbound` are outputs that may not exist when the step ends (module form only). `folders`
+    are those beside the notebook that it writes files into.
     """
 
     name: str
@@ -183,8 +184,8 @@ class Dropped:
 class Pipeline:
     """The whole. `name` is a Python identifier; `steps` are in an order that may be run top to bottom.
 
-    `trials` is the budget of a tuning. `modules` lie at the top of the project. `input_files` are files beside the notebook that steps read. `env` are environment
-    variables that its package sets before anything is imported.
+    `input_files` are files beside the notebook that steps read. `env` are environment variables that its package sets
+    before anything is imported. `trials` is the budget of a tuning. `modules` lie at the top of the project.
     """
 
     name: str

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from nb2pipe.dataflow.machine import BUILTINS
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.values import IMMUTABLE
 from nb2pipe.pipeline.fragments import alone_on_its_lines
@@ -50,7 +52,7 @@ class Placer:
             for need in step.inputs.values():
                 self.takers.setdefault((need.source, need.name), []).append(step)
         self.definitions: dict[str, list[Statement]] = {}
-        self.last_touch: dict[str, int] = {}
+        self.last_bound: dict[str, int] = {}
         self.last_change: dict[str, int] = {}
         for statement in self.statements:
             self._note(statement)
@@ -68,9 +70,9 @@ class Placer:
         if statement.step is not None:
             rank = self.rank[statement.step]
             self.last_change.update({n: max(rank, self.last_change.get(n, -1)) for n in statement.changes})
-            if statement.kind not in ("import", "definition"):
-                names = (*statement.writes, *statement.changes)
-                self.last_touch.update({n: max(rank, self.last_touch.get(n, -1)) for n in names})
+            if statement.kind != "import":
+                again = {n for n in statement.writes if statement.kind != "definition" or self.defined_by[n] > 1}
+                self.last_bound.update({n: max(rank, self.last_bound.get(n, -1)) for n in again})
 
     def place(self) -> Placement:
         """Place everything."""
@@ -88,7 +90,7 @@ class Placer:
 
     def _provided(self, step: StepFlow) -> dict[str, int]:
         """The one statement that gives each name a source in this step: repeated, or its own."""
-        found: dict[str, int] = {}
+        found: dict[str, int] = dict.fromkeys([*step.inputs, *step.parameters], -1)
         written = [(i, n) for i, names in sorted(step.copies.items()) for n in names]
         written += [(i, n) for i in step.statements for n in self.statements[i].writes]
         for index, name in written:
@@ -134,15 +136,29 @@ class Placer:
             return False
         if statement.kind == "definition" and any(self.defined_by[n] > 1 for n in statement.writes):
             return False
+        if any(
+            n in BUILTINS and self._reads_builtin(s, n) for n in statement.writes for s in self.users(statement.index)
+        ):
+            return False
         if not alone_on_its_lines(statement, self.neighbours[statement.cell]):
             return False
         if statement.kind == "constant" and not self._unchanging(statement):
             return False
         users = self.users(statement.index)
         return all(
-            len({self._source(step, name) for step in users}) <= 1 and all(self._closed_name(s, name) for s in users)
+            len(self._sources(users, name)) <= 1 and all(self._closed_name(s, name) for s in users)
             for name in self.needs(statement)
         )
+
+    def _sources(self, users: Iterable[StepFlow], name: str) -> set[int | None]:
+        """What gives the name to steps; a step that has it from nowhere does not call what reads it, if no builtin is
+        meant."""
+        found = {self._source(step, name) for step in users}
+        return found if name in BUILTINS else found - {None}
+
+    def _reads_builtin(self, step: StepFlow, name: str) -> bool:
+        """Whether a step reads the builtin of that name before it has another meaning there."""
+        return any(name in self.statements[i].record.builtins for i in (*step.copies, *step.statements))
 
     def _source(self, step: StepFlow, name: str) -> int | None:
         """The statement that gives a step the name; imports of one package count as one."""
@@ -300,7 +316,7 @@ class Placer:
 
     def _names_in(self, index: int) -> frozenset[str]:
         if index not in self._mentions:
-            nodes = ast.walk(self.statements[index].node)
+            nodes = self.statements[index].nodes
             self._mentions[index] = frozenset(n.id for n in nodes if isinstance(n, ast.Name))
         return self._mentions[index]
 

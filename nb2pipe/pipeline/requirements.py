@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import all_suffixes
 from pathlib import Path
@@ -90,24 +90,44 @@ class Resolved:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The modules of the notebook's own: those in its `folder`, and those in `written` (path by name), which cells
+    write."""
+
+    folder: Path | None = None
+    written: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, top: str, *, package: bool = True) -> str | None:
+        """The path of a module; a folder without `__init__.py` counts only when nothing else has the name."""
+        if top in self.written:
+            return self.written[top]
+        if self.folder is None:
+            return None
+        if package:
+            if (self.folder / top / "__init__.py").is_file():
+                return top
+            return f"{top}.py" if (self.folder / f"{top}.py").is_file() else None
+        return top if (self.folder / top).is_dir() and any((self.folder / top).rglob("*.py")) else None
+
+
 def requirements(
     imports: Mapping[str, Place],
     packages: Mapping[str, str],
     extra: Iterable[tuple[str, str]] = (),
-    *,
-    folder: Path | None = None,
+    beside: Beside | None = None,
 ) -> Resolved:
     """The requirements of the modules that `imports` names (dotted, with the place that imports them).
 
     `packages` maps import names to distributions and goes before what is found. `extra` are specs asked for by pip
-    lines and options, each with its reason; they are added, and decide the version of what they name. `folder` is
-    the notebook's, for modules beside it.
+    lines and options, each with its reason; they are added, and decide the version of what they name. `beside` are
+    modules of the notebook's own.
     """
     specs: dict[str, Requirement] = {}
     local: dict[str, None] = {}
     found: list[Finding] = []
     for module, place in sorted(imports.items()):
-        answer = _resolve(module, place, packages, folder)
+        answer = _resolve(module, place, packages, beside or Beside())
         if isinstance(answer, Requirement):
             specs.setdefault(normalized(answer.spec), answer)
         elif isinstance(answer, str):
@@ -139,28 +159,27 @@ def _why(module: str, place: Place) -> str:
 
 
 def _local_note(module: str, path: str, place: Place) -> Finding:
-    message = f"{module} is the module {path} beside the notebook."
+    message = f"{module} is the notebook's own module {path}."
     return finding("local-module", message, cell=place[0], line=place[1], name=module)
 
 
 def _resolve(
-    module: str, place: Place, packages: Mapping[str, str], folder: Path | None
+    module: str, place: Place, packages: Mapping[str, str], beside: Beside
 ) -> Requirement | Finding | str | None:
     """A requirement, the path of a local module, a finding; None for the standard library."""
     top = module.partition(".")[0]
     named = _longest(module, packages)
     if named:
         return Requirement(_pinned(named), _why(module, place))
-    beside = _beside(top, folder)
-    if beside:
-        return beside
+    local = beside.find(top)
+    if local:
+        return local
     if top in sys.stdlib_module_names or top == "__main__":
         return None
     distribution = owner(module)
     if distribution:
         return Requirement(distribution.pin, _why(module, place))
-    beside = _beside(top, folder, package=False)
-    return beside or _not_found(module, place)
+    return beside.find(top, package=False) or _not_found(module, place)
 
 
 def _longest(module: str, table: Mapping[str, str]) -> str | None:
@@ -186,17 +205,6 @@ def _known_name(module: str) -> str | None:
     top = module.partition(".")[0]
     known = _longest(module, {name: names[0] for name, names in KNOWN.items()})
     return known or (top if top in SAME_NAME else None)
-
-
-def _beside(top: str, folder: Path | None, *, package: bool = True) -> str | None:
-    """The module beside the notebook; a folder without `__init__.py` counts only when nothing else has the name."""
-    if folder is None:
-        return None
-    if package:
-        if (folder / top / "__init__.py").is_file():
-            return top
-        return f"{top}.py" if (folder / f"{top}.py").is_file() else None
-    return top if (folder / top).is_dir() and any((folder / top).rglob("*.py")) else None
 
 
 def _asked(text: str, why: str) -> tuple[Requirement, Finding | None]:

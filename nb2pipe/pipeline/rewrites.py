@@ -26,7 +26,7 @@ def main_guard_edits(flow: Flow, statements: Iterable[Statement]) -> dict[tuple[
     """In a function of an imported module `__name__` is not "__main__", as it is in a notebook: say so literally."""
     edits: dict[tuple[int, int], tuple[str, str]] = {}
     for statement in statements:
-        for node in ast.walk(statement.node):
+        for node in statement.nodes:
             if isinstance(node, ast.Name) and node.id == "__name__" and isinstance(node.ctx, ast.Load):
                 key = (statement.cell, node.lineno)
                 line = edits[key][0] if key in edits else flow.cells[statement.cell].lines[node.lineno - 1]

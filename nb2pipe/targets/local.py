@@ -333,7 +333,7 @@ class _Run:
         for rank, place in enumerate(places):
             told: OnLine = _unheard if rank else show
             timeout = step["resources"]["timeout"]
-            child = Child(command, {**env, **place}, state.folder, state.results, told, timeout, suffix_of(rank))
+            child = Child(command, {**place, **env}, state.folder, state.results, told, timeout, suffix_of(rank))
             state.crew.children.append(child)
             self.children.add(child_name(state.name, rank), child)
 
@@ -365,6 +365,8 @@ class _Run:
     def _env(self, step: Json) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [str(self.project), os.environ.get("PYTHONPATH")]))
         here = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+        if here.get("PYTHONHASHSEED") == "random":  # the same as unset, but workers need one in common
+            del here["PYTHONHASHSEED"]
         env = {**here, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.part.env, **step["resources"]["env"]}
         env.setdefault("PYTHONIOENCODING", "utf-8")
         env.pop("STEP_REPORTS", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import signal
@@ -33,20 +32,18 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM
 
 
 def worker_environments(framework: str, count: int, cores: int) -> list[dict[str, str]]:
-    """What tells each of `count` workers its place; `cores` are shared out. One process is told nothing.
+    """What tells each of `count` workers its place; `cores` are shared out, unless the environment shares them.
 
-    The ports in it were free a moment ago.
+    One process is told nothing. The ports were free a moment ago.
     """
     if count == 1:
         return [{}]
     common = {
         "JOB_SEED": secrets.token_hex(8),
-        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", str(secrets.randbelow(2**32))),
+        "PYTHONHASHSEED": str(secrets.randbelow(2**32)),
         "TF_NUM_INTEROP_THREADS": "1",
-        **{name: os.environ.get(name, str(max(1, cores // count))) for name in THREADS},
+        **dict.fromkeys(THREADS, str(max(1, cores // count))),
     }
-    if common["PYTHONHASHSEED"] == "random":
-        common["PYTHONHASHSEED"] = str(secrets.randbelow(2**32))
     places = PLACES.get(framework, _by_rank)
     return [{**common, **own} for own in places(free_ports(count))]
 

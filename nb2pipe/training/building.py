@@ -17,12 +17,11 @@ class Building:
 
     `makes` answers for a call (and the names that its value is bound to); `is_model_class` for a base of a class: the
     methods of such classes are not looked into, making an object of them counts instead. Functions that make models
-    hold their own blocks, but for those that stand on one line: there the call counts.
+    hold their own blocks, but for those that stand on one line: there the call counts. So do calls of what was made:
+    a layer makes its variables when it is first called.
     """
 
-    def __init__(
-        self, trees: Sequence[ast.Module], makes: Makes, is_model_class: Callable[[ast.expr], bool]
-    ) -> None:
+    def __init__(self, trees: Sequence[ast.Module], makes: Makes, is_model_class: Callable[[ast.expr], bool]) -> None:
         self._makes = makes
         nodes = [node for tree in trees for node in ast.walk(tree)]
         self.model_classes = _derived([n for n in nodes if isinstance(n, ast.ClassDef)], is_model_class)
@@ -32,6 +31,13 @@ class Building:
         for _ in range(3):  # a one-line function may call another one
             self._makers |= {f.name for f in functions if any(map(self.makes, f.body))}
             self._makers |= {t for n in lambdas if self._in_lambda(n) for t in _targets(n)}
+        self._made: frozenset[str] = frozenset()
+        simple = [
+            n for n in nodes if isinstance(n, (ast.Assign, ast.AnnAssign)) and not isinstance(n.value, ast.Lambda)
+        ]
+        self._made = frozenset(name for n in simple if self.makes(n) for name in _targets(n))
+        loops = [n for n in nodes if isinstance(n, ast.For) and self._made & {ast.unparse(p) for p in _names(n.iter)}]
+        self._made |= {ast.unparse(part) for n in loops for part in _names(n.target)}
 
     def makes(self, statement: ast.stmt) -> bool:
         """Whether a statement makes something of a model, what it defines for later left out."""
@@ -50,7 +56,7 @@ class Building:
     def _calls_maker(self, call: ast.Call) -> bool:
         function = call.func
         name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-        return name in self._makers
+        return name in self._makers or ast.unparse(function) in self._made
 
     def _in_lambda(self, node: ast.Assign) -> bool:
         assert isinstance(node.value, ast.Lambda)
@@ -149,6 +155,10 @@ def _yields(statement: ast.stmt) -> bool:
     return any(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in _evaluated(statement))
 
 
+def _names(node: ast.expr) -> list[ast.expr]:
+    return [n for n in ast.walk(node) if isinstance(n, (ast.Name, ast.Attribute))]
+
+
 def _targets(statement: ast.stmt) -> frozenset[str]:
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
     return frozenset(ast.unparse(t) for t in targets if isinstance(t, (ast.Name, ast.Attribute)))
@@ -158,9 +168,7 @@ def _derived(classes: Sequence[ast.ClassDef], is_base: Callable[[ast.expr], bool
     found: set[str] = set()
     for _ in range(len(classes)):
         known = {
-            c.name
-            for c in classes
-            if any(is_base(b) or (isinstance(b, ast.Name) and b.id in found) for b in c.bases)
+            c.name for c in classes if any(is_base(b) or (isinstance(b, ast.Name) and b.id in found) for b in c.bases)
         }
         if known == found:
             break

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from nb2pipe.findings import Finding, finding
+from nb2pipe.pipeline.graph import is_staged
 from nb2pipe.pipeline.model import Fragment, Pipeline, Requirement, Shared, Step
 from nb2pipe.pipeline.requirements import normalized
-from nb2pipe.training.edits import Edit, applied
+from nb2pipe.training.alike import unlike
+from nb2pipe.training.edits import Edit, Insert, applied
 from nb2pipe.training.frameworks import FRAMEWORKS
 from nb2pipe.training.model import Code, Companion, Framework, Key, Piece, Rewrite, Section
 from nb2pipe.training.names import imported
@@ -43,10 +45,34 @@ def _answer(step: Step, shared: Shared) -> _Answer:
     code = code_of(step, shared)
     frameworks = [f for f in FRAMEWORKS if f.trains(code)]
     if len(frameworks) != 1:
-        return _Answer(step, None, Rewrite({}, (_not_one(step, frameworks),)))
+        return _Answer(step, None, Rewrite({}, (_not_one(code, frameworks),)))
     rewrite = frameworks[0].rewrite(code)
+    rewrite = replace(rewrite, findings=(*rewrite.findings, *_written_by_all(code, rewrite), *unlike(code)))
     refused = any(f.severity == "error" for f in rewrite.findings)
     return _Answer(step, None if refused else frameworks[0], rewrite)
+
+
+def _written_by_all(code: Code, rewrite: Rewrite) -> Iterator[Finding]:
+    """Findings for files that all workers would write in one place, unless the rewrite changes how they are written."""
+    for path in code.step.files_out:
+        if is_staged(path):
+            continue
+        places = [(p, node) for p in code.pieces for node in _texts(p.tree, path)]
+        inserts = [(key, e) for key, edits in rewrite.edits.items() for e in edits if isinstance(e, Insert)]
+        edited = {(key, edit.line, edit.column) for key, edit in inserts}
+        if any((piece.key, node.lineno, node.col_offset) in edited for piece, node in places):
+            continue
+        cell = places[0][0].fragment.cell if places else code.step.cells[0]
+        line = places[0][0].fragment.line + places[0][1].lineno - 1 if places else None
+        message = f"Every worker would write {path}, which is one file for all of them."
+        yield finding("workers-unsound", message, cell=cell, line=line, name=path, hint=WRITE_ELSEWHERE)
+
+
+WRITE_ELSEWHERE = "Write to a path relative to the notebook, or write the file in a later step, which has no workers."
+
+
+def _texts(tree: ast.AST, text: str) -> list[ast.Constant]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value == text]
 
 
 def _accompanied(step: Step, companions: tuple[Companion, ...]) -> Step:
@@ -82,13 +108,30 @@ def _parsed(fragment: Fragment) -> ast.Module:
     return tree
 
 
-def _not_one(step: Step, frameworks: list[Framework]) -> Finding:
+OTHERS = {
+    "xgboost": "Train with `xgboost.train` or the `fit` of an estimator (`xgboost.cv` and `Booster.update` are not "
+    "spread), or take `workers:` away and ask for cores with `cpu:`.",
+    "lightgbm": "LightGBM uses all cores of one machine: take `workers:` away and ask for them with `cpu:`; XGBoost "
+    "trains such trees on many workers.",
+    "catboost": "CatBoost uses all cores of one machine: take `workers:` away and ask for them with `cpu:`; XGBoost "
+    "trains such trees on many workers.",
+    "sklearn": "scikit-learn uses the cores of one machine: take `workers:` away, ask for cores with `cpu:` and give "
+    "the estimator `n_jobs=-1`; XGBoost has estimators for many workers.",
+    "jax": "JAX is not spread: take `workers:` away and ask for cores with `cpu:` or a `gpu:`.",
+}
+"""What to do where a step trains with a library that is not spread; the first that it imports counts."""
+
+
+def _not_one(code: Code, frameworks: list[Framework]) -> Finding:
+    step, libraries = code.step, {path.split(".")[0] for path in code.imports.values()}
     names = ", ".join(f.name for f in FRAMEWORKS)
     if frameworks:
         message = f"Step {step.name} trains with {' and '.join(f.name for f in frameworks)}; workers serve one of them."
     else:
         message = f"Step {step.name} has workers:{step.workers}, but trains with none of {names}."
-    return finding("workers-no-framework", message, cell=step.cells[0] if step.cells else None, name=step.name)
+    hint = next((hint for library, hint in OTHERS.items() if library in libraries and not frameworks), None)
+    cell = step.cells[0] if step.cells else None
+    return finding("workers-no-framework", message, cell=cell, name=step.name, hint=hint)
 
 
 def _rewritten(answer: _Answer) -> Step:

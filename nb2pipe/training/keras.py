@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from nb2pipe.findings import Finding
 from nb2pipe.pipeline.model import Requirement
 from nb2pipe.pipeline.requirements import requirements
 from nb2pipe.training.building import Building, blocks
-from nb2pipe.training.edits import Edit, Insert, around
+from nb2pipe.training.edits import Edit, around
 from nb2pipe.training.keras_rules import KERAS, findings, keras_path
 from nb2pipe.training.model import Code, Companion, Key, Rewrite
 from nb2pipe.training.names import called, path_of
@@ -18,11 +18,9 @@ from nb2pipe.training.names import called, path_of
 SCOPE = "with keras_workers.scope():"
 MADE_IN_SCOPE = "models and what belongs to them are made in the scope of all workers"
 SPREAD = "each batch is shared between the workers"
-WHOLE_BATCH = "the statistics are those of the whole batch, whose rows are on several workers"
 OWN_PLACE = "only the chief writes to a place that all workers have in common"
 OWN_COPY = "each worker reads what it has written"
 
-TRAINERS = frozenset({"fit", "evaluate", "predict"})
 STARTS = frozenset({"fit", "train_on_batch", "apply_gradients"})
 """Methods that say that a step trains."""
 
@@ -57,11 +55,10 @@ READS: Places = {
 """Where a call has the path that it writes or reads: which argument, and its name."""
 
 
-@dataclass(frozen=True, slots=True)
 class Keras:
     """`tensorflow.keras`, which on several workers is tf_keras."""
 
-    name: str = "keras"
+    name = "keras"
 
     def trains(self, code: Code) -> bool:
         """Whether something of Keras is used, and something is trained."""
@@ -158,11 +155,9 @@ class _Rewriter:
 
     # --- edits of calls -----------------------------------------------------------------------------------------------
     def _in_call(self, call: ast.Call) -> Iterator[Edit]:
-        if isinstance(call.func, ast.Attribute) and call.func.attr in TRAINERS and self._may_be_model(call.func.value):
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "fit" and self._may_be_model(call.func.value):
             yield from around(call.func.value, "keras_workers.spread(", ")", SPREAD)
         name = self._name(call)
-        if name == "layers.BatchNormalization" and not any(k.arg in ("synchronized", None) for k in call.keywords):
-            yield _argument(call, "synchronized=keras_workers.several()", WHOLE_BATCH)
         for table, function, reason in ((WRITES, "place", OWN_PLACE), (READS, "written", OWN_COPY)):
             path = _path(call, *table[name]) if name in table else None
             if path is not None and not _is_relative(path):
@@ -207,19 +202,3 @@ def _is_relative(path: ast.expr) -> bool:
     if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
         return False
     return not first.value.startswith(("/", "~")) and "://" not in first.value
-
-
-def _argument(call: ast.Call, text: str, reason: str) -> Insert:
-    """One more keyword argument, after the last one."""
-    last = max([*call.args, *(k.value for k in call.keywords)], key=_end, default=None)
-    if last is not None:
-        line, column = _end(last)
-        return Insert(line, column, f", {text}", reason)
-    line, column = _end(call)
-    return Insert(line, column - 1, text, reason)
-
-
-def _end(node: ast.expr) -> tuple[int, int]:
-    assert node.end_lineno is not None
-    assert node.end_col_offset is not None
-    return node.end_lineno, node.end_col_offset

@@ -13,6 +13,7 @@ KERAS = ("tensorflow.keras", "tf_keras")
 """The Keras that can be trained on several workers, by the dotted paths that it is imported from."""
 
 KERAS_3_ONLY = frozenset({"ops", "random", "tree", "distribution", "quantizers", "dtype_policies", "Variable"})
+KERAS_3_HARMLESS = ("keras.datasets.", "keras.utils.", "keras.preprocessing.")
 OWN_STEPS = frozenset({"train_step", "test_step", "compute_loss", "make_train_function"})
 
 TENSORFLOW: tuple[tuple[str, str], ...] = (
@@ -32,6 +33,7 @@ TENSORFLOW: tuple[tuple[str, str], ...] = (
 
 BY_HAND = frozenset({"train_on_batch", "test_on_batch"})
 RANDOM = ("layers.Dropout", "layers.SpatialDropout", "layers.Gaussian", "layers.AlphaDropout", "layers.Random")
+DROPS = frozenset({"dropout", "recurrent_dropout"})
 CLOCKS = ("time.", "datetime.")
 MEANS = frozenset({"reduce_mean", "mean"})
 REDUCTIONS = MEANS | {"reduce_sum", "sum", "reduce_max", "max", "reduce_min", "min", "reduce_std", "std", "norm"}
@@ -69,7 +71,7 @@ class _Rules:
 
     def found(self) -> Iterator[Finding]:
         """The findings, in the order of the lines."""
-        nodes = [node for node in ast.walk(self.piece.tree) if hasattr(node, "lineno")]
+        nodes = [node for node in ast.walk(self.piece.tree) if isinstance(node, (ast.expr, ast.stmt))]
         for node in sorted(nodes, key=lambda n: (n.lineno, n.col_offset)):
             if isinstance(node, (ast.Name, ast.Attribute)):
                 yield from self._name(node)
@@ -89,8 +91,10 @@ class _Rules:
     def _name(self, node: ast.Name | ast.Attribute) -> Iterator[Finding]:
         path = path_of(node, self.code.imports)
         text = ast.unparse(node)
-        if path.startswith("keras."):
-            message = f"{text} is of Keras 3, which cannot be trained on several workers: `from tensorflow import keras`."
+        if path.startswith("keras.") and not path.startswith(KERAS_3_HARMLESS):
+            message = (
+                f"{text} is of Keras 3, which cannot be trained on several workers: `from tensorflow import keras`."
+            )
             yield self._unsound(node, message)
         elif keras_path(path).split(".")[0] in KERAS_3_ONLY and "." in keras_path(path):
             yield self._unsound(node, f"{text} is only in Keras 3, which cannot be trained on several workers.")
@@ -107,12 +111,14 @@ class _Rules:
         elif method == "apply_gradients" or (method == "minimize" and self._has_tape()):
             yield self._unsound(node, "A training loop with GradientTape cannot be spread: use `compile` and `fit`.")
         elif method == "compile":
-            yield from self._compile(words)
-        elif part.startswith(RANDOM):
+            yield from self._compile({"loss": node.args[1], **words} if len(node.args) > 1 else words)
+        elif part.startswith(RANDOM) or (part.startswith("layers.") and set(words) & DROPS):
             message = f"{part}: each worker draws its own random numbers, so the loss varies with their number."
             yield self._finding("workers-differ", node, message)
-        elif part.startswith("applications.") and path.count(".") > 2:
-            message = f"{part}: batch normalisation in it uses the statistics of each worker's rows when it is trained."
+        elif part.startswith("losses.") and "reduction" in words and _is_sum(words["reduction"]):
+            message = (
+                f"{part}: a sum over a batch that workers cannot share evenly is shown larger or smaller than it is."
+            )
             yield self._finding("workers-differ", node, message)
         if _is(words.get("deterministic"), False):
             yield self._unsound(node, "deterministic=False: each worker would see other batches; take it away.")
@@ -123,18 +129,24 @@ class _Rules:
 
     def _compile(self, words: dict[str | None, ast.expr]) -> Iterator[Finding]:
         if _is(words.get("jit_compile"), True):
-            yield self._unsound(words["jit_compile"], "jit_compile=True: XLA cannot sum gradients of workers; leave it out.")
+            yield self._unsound(
+                words["jit_compile"], "jit_compile=True: XLA cannot sum gradients of workers; leave it out."
+            )
         for node in ast.walk(words.get("loss", ast.Constant(None))):
-            if isinstance(node, ast.Name) and node.id in self.functions and not _is_mean(self.functions[node.id]):
-                message = f"{node.id} is no mean over the rows of a batch, so rows cannot be shared: give one loss a row."
-                yield self._unsound(node, message)
+            if self._is_no_mean(node):
+                what = ast.unparse(node)
+                yield self._unsound(node, f"{what} is no mean over the rows of a batch: let it give one loss a row.")
+
+    def _is_no_mean(self, node: ast.AST) -> bool:
+        function = self.functions.get(node.id) if isinstance(node, ast.Name) else node
+        return isinstance(function, (ast.FunctionDef, ast.Lambda)) and not _is_mean(function)
 
     def _class(self, node: ast.ClassDef) -> Iterator[Finding]:
         methods = {m.name: m for m in node.body if isinstance(m, ast.FunctionDef)}
         derived = any(keras_path(path_of(base, self.code.imports)) for base in node.bases)
         for name in sorted(OWN_STEPS & set(methods)) if derived else ():
-            message = f"{node.name}.{name} replaces what Keras does with a batch, which workers must share: use `fit` as it is."
-            yield self._unsound(methods[name], message)
+            why = "replaces what Keras does with a batch, which workers share: use `fit` as it is."
+            yield self._unsound(methods[name], f"{node.name}.{name} {why}")
         for method in methods.values():
             yield from self._stop_by_clock(method)
 
@@ -143,7 +155,9 @@ class _Rules:
         stops = [n for n in inside if isinstance(n, ast.Attribute) and n.attr == "stop_training"]
         timed = any(called(n, self.code.imports).startswith(CLOCKS) for n in inside)
         if stops and timed:
-            message = "Training ends by the clock, which is not the same on all workers: end it by epochs or by the loss."
+            message = (
+                "Training ends by the clock, which is not the same on all workers: end it by epochs or by the loss."
+            )
             yield self._unsound(stops[0], message)
 
 
@@ -151,9 +165,14 @@ def _is(node: ast.expr | None, value: object) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
 
 
-def _is_mean(function: ast.FunctionDef) -> bool:
+def _is_sum(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Constant) and node.value == "sum") or ast.unparse(node).endswith(".SUM")
+
+
+def _is_mean(function: ast.FunctionDef | ast.Lambda) -> bool:
     """Whether a loss is one number a row, or their mean; then the workers' means, weighed, give that of the batch."""
     returned = [n.value for n in ast.walk(function) if isinstance(n, ast.Return)]
+    returned += [function.body] if isinstance(function, ast.Lambda) else []
     whole = [n for n in ast.walk(function) if isinstance(n, ast.Call) and _reduces_batch(n)]
     last = {id(value) for value in returned}
     return all(id(call) in last and _function_name(call) in MEANS for call in whole)

@@ -125,12 +125,15 @@ def _is_backward(call: ast.Call) -> bool:
 
 
 def _learning_calls(node: ast.AST) -> Iterator[ast.Call]:
-    """Calls where gradients are taken: neither under `torch.no_grad()`, nor in a module's `forward`."""
-    if isinstance(node, ast.Call):
+    return (child for child in _learning(node) if isinstance(child, ast.Call))
+
+
+def _learning(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes where gradients are taken: neither under `torch.no_grad()`, nor in a module's `forward`."""
+    if not (_without_gradients(node) or (isinstance(node, ast.FunctionDef) and node.name == "forward")):
         yield node
-    for child in ast.iter_child_nodes(node):
-        if not (_without_gradients(child) or (isinstance(child, ast.FunctionDef) and child.name == "forward")):
-            yield from _learning_calls(child)
+        for child in ast.iter_child_nodes(node):
+            yield from _learning(child)
 
 
 def _without_gradients(node: ast.AST) -> bool:
@@ -145,8 +148,6 @@ def _without_gradients(node: ast.AST) -> bool:
 # --- what is changed there --------------------------------------------------------------------------------------------
 def _forwards(region: Region, modules: frozenset[str]) -> Iterator[Edit]:
     """`model(x)` becomes `torch_workers.replicated(model)(x)`, and so does `model.forward(x)`."""
-    if _without_gradients(region.node):
-        return
     for call in _learning_calls(region.node):
         is_forward = isinstance(call.func, ast.Attribute) and call.func.attr == "forward"
         function = call.func.value if isinstance(call.func, ast.Attribute) and is_forward else call.func
@@ -156,8 +157,8 @@ def _forwards(region: Region, modules: frozenset[str]) -> Iterator[Edit]:
 
 def _loaders(region: Region) -> Iterator[Edit]:
     """`for x, y in loader` becomes `for x, y in torch_workers.share(loader)`, where the loop trains."""
-    for loop in ast.walk(region.node):
-        if isinstance(loop, (ast.For, ast.AsyncFor)) and any(_learning_calls(loop)):
+    for loop in _learning(region.node):
+        if isinstance(loop, (ast.For, ast.AsyncFor)):
             for node in _looped_over(loop.iter):
                 if LOADER.search(terminal(node)):
                     yield from around(node, "torch_workers.share(", ")", BATCHES)
@@ -190,11 +191,12 @@ def _own_gradients(code: Code) -> Iterator[Finding]:
     """What would compute a gradient, or a number, of one worker's rows."""
     for piece, call in _all_calls(code):
         path, words = called(call, code.imports), {word.arg: word.value for word in call.keywords}
-        if path.startswith(("torch.func.", "functorch.", "torch.utils.checkpoint.")) or (
-            terminal(call.func) == "gradient_checkpointing_enable"
-        ):
-            message = f"{ast.unparse(call.func)} computes outside of the rows that a worker has."
+        if path.startswith(("torch.func.", "functorch.")):
+            message = f"{path} takes gradients of one worker's rows only."
             yield _found("workers-unsound", piece, call, message, "Call the model as it is and use `.backward()`.")
+        elif terminal(call.func) in ("register_hook", "register_post_accumulate_grad_hook"):
+            message = "The hook would see, and change, the gradient of one worker's rows only."
+            yield _found("workers-unsound", piece, call, message, "Work on `.grad` after `.backward()` instead.")
         elif re.match(r"torch\.nn\.Embedding(Bag)?$", path) and _is_true(words.get("sparse")):
             message = "Sparse gradients cannot be averaged over workers."
             yield _found("workers-unsound", piece, call, message, "Take `sparse=True` out.")

@@ -46,7 +46,7 @@ class XGBoost:
             for function in _trainings(piece, code, names):
                 wrapped = around(function, "xgboost_workers.spread(", ")", ROWS)
                 edits[piece.key] = (*edits.get(piece.key, ()), *wrapped)
-        return Rewrite(edits, tuple(found))
+        return Rewrite(edits, tuple(found), env=(("PYTHONHASHSEED", "0"),))
 
 
 def _trainings(piece: Piece, code: Code, names: frozenset[str]) -> Iterator[ast.expr]:
@@ -72,12 +72,9 @@ def _model_names(code: Code) -> frozenset[str]:
     Names count by themselves, wherever they stand: `model` and `self.model` are one.
     """
     trees = [piece.tree for piece in code.pieces]
-    names = {i.name for i in code.step.inputs if i.type.startswith("xgboost.") or i.type.startswith("sklearn.")}
-    before: set[str] = set()
-    while names != before:
-        before = set(names)
-        for tree in trees:
-            names |= {name for rule in RULES for name in rule(tree, code, frozenset(names))}
+    names = {i.name for i in code.step.inputs if i.type.startswith(("xgboost.", "sklearn."))}
+    while more := {name for tree in trees for rule in RULES for name in rule(tree, code, frozenset(names))} - names:
+        names |= more
     return frozenset(names - {""})
 
 

@@ -25,6 +25,7 @@ from nb2pipe.verify.model import Compared, Comparisons, Failed, Verification
 from nb2pipe.verify.record import Recorded, Recorder
 from nb2pipe.verify.text import compare_text
 from nb2pipe.verify.vary import varied
+from nb2pipe.verify.workers import Spread, Trained, spread
 from nb2pipe.verify.writing import Expected
 
 DONE = ("succeeded", "cached")
@@ -43,9 +44,10 @@ def verify(
     """Run the notebook and its pipeline with `parameters` and compare them at every step boundary.
 
     `vary` also compares them with other values of the parameters; `repeat` > 1 runs the notebook so many times, and
-    what it does not reproduce itself is "not proved" instead of different. `describe` fills `expected`. The notebook's
-    folder is not changed. Raises ParameterError for unknown or wrong parameters, Refused where the notebook does not
-    convert, Nb2pipeError when a package is missing that running notebooks needs.
+    what it does not reproduce itself is "not proved" instead of different. `describe` fills `expected`. The pipeline
+    runs with one worker for each step; when that is equal, steps that have workers are compared with all of them. The
+    notebook's folder is not changed. Raises ParameterError for unknown or wrong parameters, Refused where the notebook
+    does not convert, Nb2pipeError when a package is missing that running notebooks needs.
     """
     require()
     started = time.monotonic()
@@ -58,10 +60,11 @@ def verify(
         try:
             main = bench.compared(given, repeat, on_note)
             expected = bench.expected(main) if describe and main.verdict == "equal" else {}
+            workers = tuple(bench.spread(given, on_note)) if main.verdict == "equal" else ()
             others = tuple(bench.varied(given, on_note)) if vary and main.verdict == "equal" else ()
         finally:
             bench.close()
-    return Verification(main, others, time.monotonic() - started, expected)
+    return Verification(main, others, time.monotonic() - started, expected, workers)
 
 
 @contextmanager
@@ -124,13 +127,27 @@ class Bench:
 
     def _recorder(self, given: Mapping[str, Any], hash_seed: str | None = None) -> Recorder:
         self._count += 1
-        env = {**os.environ, **({"PYTHONHASHSEED": hash_seed} if hash_seed else {})}
+        seed = {"PYTHONHASHSEED": hash_seed} if hash_seed else {}
+        env = {**os.environ, **dict(self.subject.pipeline.env), **seed}
         return Recorder(self.subject, given, self.folder / f"notebook-{self._count}", env)
 
     def run_pipeline(self, given: Mapping[str, Any]) -> RunResult:
-        """One run of the pipeline; nothing comes from a cache."""
-        home = self.subject.path.resolve().parent
-        return run_project(self.project, given, cache=False, notebook_dir=home, runs_dir=self.folder / "runs")
+        """One run of the pipeline, every step with one worker; nothing comes from a cache."""
+        folders: dict[str, Any] = {"notebook_dir": self._home, "runs_dir": self.folder / "runs"}
+        return run_project(self.project, given, workers=1, cache=False, **folders)
+
+    def spread(self, given: Mapping[str, Any], on_note: OnNote) -> Iterator[Spread]:
+        """The steps that have workers, run with them, against the last run."""
+        described = graph(self.subject.pipeline, self.subject.project.package)
+        if self._ran is None or not any(step["framework"] for step in described["steps"]):
+            return
+        on_note("running the steps that have workers with all of them")
+        trained = Trained(self.project, described, given, self._ran, self._home)
+        yield from spread(trained, self.subject.pipeline.findings, self._judge)
+
+    @property
+    def _home(self) -> Path:
+        return self.subject.path.resolve().parent
 
     def comparisons(self, recorded: Recorded, ran: RunResult, given: Mapping[str, Any]) -> Comparisons:
         """What both handed over and printed, as far as both came."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nb2pipe.verify.storing import storing
+
 Rows = Mapping[str, Mapping[str, str]]
 
 
@@ -18,7 +20,7 @@ class Judge:
     """Asks the child process `nb2pipe.verify.compare.child`; a new one is started when it dies."""
 
     def __init__(self, paths: Sequence[Path], package: str, modules: Sequence[str]) -> None:
-        self._first = {"paths": [str(path) for path in paths], "package": package, "modules": list(modules)}
+        self._first = {"paths": [*map(str, paths)], "package": package, "modules": [*modules], "storing": storing()}
         self._process = self._started()
 
     def _started(self) -> subprocess.Popen[str]:
@@ -36,9 +38,13 @@ class Judge:
         _send(process, self._first)
         return process
 
-    def compare(self, names: Sequence[str], notebook: Path, pipeline: Path) -> Rows:
-        """For each name its type, verdict and detail; `pipeline` is an artifact, or values stored by a probe."""
-        return self._asked(names, {"names": list(names), "notebook": str(notebook), "pipeline": str(pipeline)})
+    def compare(self, names: Sequence[str], notebook: Path, pipeline: Path, tolerance: float = 0.0) -> Rows:
+        """For each name its type, verdict and detail; both paths are artifacts, or values stored by a probe.
+
+        `tolerance` is how far apart floats may be, relative to their size or to the largest beside them.
+        """
+        request = {"names": list(names), "notebook": str(notebook), "pipeline": str(pipeline), "tolerance": tolerance}
+        return self._asked(names, request)
 
     def compare_files(self, name: str, notebook: Path, pipeline: Path) -> Mapping[str, str]:
         """The same for two files or folders."""

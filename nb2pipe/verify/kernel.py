@@ -96,7 +96,7 @@ class Kernel:
             if kind == "stream" and content["name"] == "stdout":
                 printed.append(content["text"])
                 shown.append(content["text"])
-            elif kind == "display_data" and "image/png" not in content["data"]:
+            elif kind in ("display_data", "update_display_data") and "image/png" not in content["data"]:
                 shown.append(content["data"].get("text/plain", "") + "\n")
             elif kind == "error":
                 errors.append(_error(content))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nb2pipe.verify.compare.outcome import Verdict
+from nb2pipe.verify.workers import Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +72,20 @@ class Verification:
     """What `verify` found: the run with the given parameters, and those with varied ones.
 
     `expected` describes the values of a run with the default parameters by step, artifact and name, for a test.
+    `workers` compares the results of many workers with those of one.
     """
 
     main: Comparisons
     varied: tuple[Comparisons, ...] = ()
     seconds: float = 0.0
     expected: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    workers: tuple[Spread, ...] = ()
 
     @property
     def verdict(self) -> Literal["equal", "different", "failed"]:
         """The gravest verdict. A variation with which the notebook itself fails says nothing about the pipeline."""
         telling = [v for v in self.varied if v.failed is None or v.failed.where == "pipeline"]
-        verdicts = [self.main.verdict, *(v.verdict for v in telling)]
+        verdicts = [self.main.verdict, *(v.verdict for v in telling), *(row.verdict for row in self.workers)]
         return next((v for v in ("failed", "different") if v in verdicts), "equal")
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +100,7 @@ class Verification:
             "not_proved": [{"step": o.step, "name": o.name, "why": o.detail} for o in self.main.not_proved],
             "error": None if failed is None or self.verdict != "failed" else failed_json(failed),
             "varied": [_variation(one) for one in self.varied],
+            "workers": [one.to_json() for one in self.workers],
             "seconds": round(self.seconds, 3),
         }
 

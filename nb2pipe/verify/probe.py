@@ -7,8 +7,8 @@ import ast
 import contextlib
 import io
 import json
-import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,8 @@ def _store(values: dict[str, Any], file: Path) -> None:
         data = _dumps(values)
     except Exception:
         failed = {name: text for name, value in values.items() if (text := _trouble(value))}
+        together = _trouble({name: value for name, value in values.items() if name not in failed})
+        failed |= dict.fromkeys(values, together) if together else {}
         data = _dumps({name: value for name, value in values.items() if name not in failed})
     file.write_bytes(data)
     file.with_suffix(".json").write_text(json.dumps({"failed": failed, "size": len(data)}), encoding="utf-8")
@@ -107,17 +109,9 @@ def _trouble(value: Any) -> str:
 
 
 def _dumps(value: Any) -> bytes:
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, obj: Any) -> Any:
-            # cloudpickle would turn an open text file into its content
-            if isinstance(obj, io.TextIOWrapper):
-                raise TypeError("an open file")
-            return super().reducer_override(obj)
-
+    """As the pipeline pickles what no other format keeps: gradients, Keras models of own classes..."""
     stream = io.BytesIO()
-    Pickler(stream, pickle.HIGHEST_PROTOCOL).dump(value)
+    sys.modules["_nb2pipe_artifacts"]._pickler(stream).dump(value)
     return stream.getvalue()
 
 

@@ -18,6 +18,7 @@ from nb2pipe.pipeline.values import value_text
 from nb2pipe.verify import probe as probe_module
 from nb2pipe.verify.boundaries import Boundary, Subject, boundaries, request
 from nb2pipe.verify.kernel import CellError, CellRun, Kernel
+from nb2pipe.verify.storing import MODULE, storing
 
 COPIED_BYTES = 10_000_000
 COPIED_IN_ALL = 200_000_000
@@ -25,10 +26,11 @@ COPIED_IN_ALL = 200_000_000
 
 _INSTALL = """
 import sys as _sys
-_sys.modules["_nb2pipe_probe"] = type(_sys)("_nb2pipe_probe")
-exec(compile({text!r}, "<nb2pipe>", "exec"), _sys.modules["_nb2pipe_probe"].__dict__)
+for _name, _text in {texts!r}.items():
+    _sys.modules[_name] = type(_sys)(_name)
+    exec(compile(_text, "<nb2pipe>", "exec"), _sys.modules[_name].__dict__)
 _sys.modules["_nb2pipe_probe"].probe = _sys.modules["_nb2pipe_probe"].Probe(get_ipython())
-del _sys
+del _sys, _name, _text
 """
 _CAPTURE = "__import__('sys').modules['_nb2pipe_probe'].probe.capture({request!r})"
 
@@ -153,7 +155,8 @@ class Recorder:
         self._cells = cells_to_run(subject, parameters)
         self._boundaries = boundaries(subject)
         self._going_on = {c.index for c in subject.notebook.cells if any(t.text == "raises-exception" for t in c.tags)}
-        self._install = _INSTALL.format(text=inspect.getsource(probe_module))
+        modules = {MODULE: storing(), "_nb2pipe_probe": inspect.getsource(probe_module)}
+        self._install = _INSTALL.format(texts=modules)
         self._kernel = Kernel(copy_beside(subject, folder / "beside", parameters), folder / "kernel", env)
 
     def run(self) -> Recorded:

@@ -13,6 +13,7 @@ RELATIVE = 1e-9
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
 _VOLATILE = (
     (re.compile(r"^(?:<Figure size .*>|Figure\(\S+\))\n", re.M), ""),  # a notebook shows the picture
+    (re.compile(r"\x1b\[2K\r?"), ""),  # how IPython's clear_output prints where no notebook listens
     (re.compile(r"\b0x[0-9a-fA-F]{6,}\b"), "0x..."),
     (re.compile(r"\b\d+(?:\.\d+)?(?:ns|us|µs|ms|s)/(?:step|it|epoch|sample)\b"), "TIME/step"),
     (re.compile(r"^(CPU times|Wall time):.*$", re.M), r"\1"),

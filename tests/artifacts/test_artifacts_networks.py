@@ -61,6 +61,81 @@ def test_torch_module_and_tensors(artifacts: ModuleType, tmp_path: Path) -> None
     artifacts.save(tmp_path / "both", {"net": net, "optimizer": optimizer})
     both = artifacts.load(tmp_path / "both")
     assert both["optimizer"].param_groups[0]["params"][0] is next(both["net"].parameters())
-    artifacts.save(tmp_path / "loss", {"loss": net(x).sum()})
-    with pytest.raises(RuntimeError, match="does not require grad"):
-        artifacts.load(tmp_path / "loss")["loss"].backward()
+
+
+def test_torch_keeps_gradients(artifacts: ModuleType, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    net(torch.tensor(X)).sum().backward()
+    assert artifacts.save(tmp_path / "net", {"net": net})["format"] == "torch"
+    artifacts.save(tmp_path / "both", {"net": net, "optimizer": optimizer})
+    alone, both = artifacts.load(tmp_path / "net")["net"], artifacts.load(tmp_path / "both")
+    assert torch.equal(alone.weight.grad, net.weight.grad)
+    optimizer.step()
+    both["optimizer"].step()
+    assert torch.equal(both["net"].weight, net.weight)
+    assert not torch.equal(alone.weight, net.weight)
+    assert torch.load(tmp_path / "net" / "value.pt", weights_only=False).weight.grad is None
+
+
+def test_a_gradient_cannot_flow_into_another_step(artifacts: ModuleType, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(4, 1)
+    loss = net(torch.tensor(X)).mean()
+    for number, values in enumerate(({"loss": loss}, {"net": net, "loss": loss})):
+        artifacts.save(tmp_path / str(number), values)
+        loaded = artifacts.load(tmp_path / str(number))["loss"]
+        assert (repr(loaded), loaded.item(), loaded.requires_grad) == (repr(loss), loss.item(), True)
+        with pytest.raises(RuntimeError, match="grad_fn=MeanBackward0 was computed in another step"):
+            (loaded * 2).backward()
+    artifacts.save(tmp_path / "plain", {"loss": loss.detach()})
+    assert not artifacts.load(tmp_path / "plain")["loss"].requires_grad
+
+
+def subclassed(keras: ModuleType) -> Any:
+    class Own(keras.Model):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = keras.layers.Dense(3), keras.layers.Dense(1)
+            self.scale = 1.0
+
+        def call(self, x: Any) -> Any:
+            return self.last(self.first(x)) * self.scale
+
+    model = Own()
+    model.compile("adam", "mse")
+    model.fit(X, Y, verbose=0, shuffle=False)
+    return model
+
+
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_own_keras_classes_come_back(artifacts: ModuleType, keras: ModuleType, tmp_path: Path, name: str) -> None:
+    model = subclassed(pytest.importorskip(name))
+    model.scale = 0.5
+    model.first.trainable = False
+    model.optimizer.learning_rate = 0.25
+    assert artifacts.save(tmp_path / "m", {"m": model})["format"] == "keras"
+    loaded = artifacts.load(tmp_path / "m")["m"]
+    assert (loaded.scale, loaded.first.trainable, loaded.last.trainable) == (0.5, False, True)
+    assert float(np.asarray(loaded.optimizer.learning_rate)) == 0.25
+    assert (loaded.predict(X, verbose=0) == model.predict(X, verbose=0)).all()
+    assert "from_config" not in vars(type(model))
+
+
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_shared_weights_of_keras_are_refused(
+    artifacts: ModuleType, keras: ModuleType, tmp_path: Path, name: str
+) -> None:
+    library = pytest.importorskip(name)
+    given = library.Input((4,))
+    code = library.layers.Dense(2)(given)
+    whole, encoder = library.Model(given, library.layers.Dense(4)(code)), library.Model(given, code)
+    for values in ({"whole": whole, "encoder": encoder}, {"both": [whole, whole.layers[1]]}):
+        with pytest.raises(artifacts.ArtifactError, match="share weights, which cannot be stored together"):
+            artifacts.save(tmp_path / "m", values)
+    other = library.Model(given, library.layers.Dense(1)(given))
+    artifacts.save(tmp_path / "m", {"whole": whole, "again": whole, "other": other})
+    loaded = artifacts.load(tmp_path / "m")
+    assert loaded["whole"] is loaded["again"]
+    assert loaded["whole"] is not loaded["other"]

@@ -28,7 +28,7 @@ from nb2pipe.codegen.project import (
 from nb2pipe.codegen.sourcemap import lookup
 from nb2pipe.codegen.write import write
 from nb2pipe.notebook.model import Cell, Notebook
-from nb2pipe.pipeline.model import Artifact, Input, Output, Pipeline, Requirement
+from nb2pipe.pipeline.model import Artifact, Input, InputFile, Output, Pipeline, Requirement
 
 DATA = {"fares.csv": b"1.0\n2.0\n"}
 
@@ -211,7 +211,7 @@ def hostile() -> Pipeline:
         body=(fragment(1, "x = '{{ 7*7 }}'"),),
         parameters=("p",),
         requirements=(Requirement("pkg==1", HOSTILE),),
-        files_in=("data/a'b\"c.csv",),
+        files_in=(InputFile("data/a'b\"c.csv"),),
         outputs=(Output("x", "x", "", HOSTILE),),
         artifacts=(Artifact("x", ("x",)),),
     )

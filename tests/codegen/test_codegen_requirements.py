@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nb2pipe.pipeline import requirements as module
-from nb2pipe.pipeline.requirements import normalized, requirements
+from nb2pipe.pipeline.requirements import Beside, normalized, requirements
 
 INSTALLED = {
     "pandas-3.0.1": ["pandas/__init__.py"],
@@ -150,7 +150,7 @@ def test_modules_beside_the_notebook(
     for file in files:
         (tmp_path / "nb" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "nb" / file).write_text("")
-    found = requirements({name: (0, 1)}, {}, folder=tmp_path / "nb")
+    found = requirements({name: (0, 1)}, {}, beside=Beside(tmp_path / "nb"))
     assert found.local == (() if local is None else (local,))
     if local:
         assert (found.requirements, [f.code for f in found.findings]) == ((), ["local-module"])

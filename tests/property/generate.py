@@ -100,8 +100,10 @@ def size(value: Any, limit: int = LARGEST) -> int:
 
 
 WEIGHTS = ((ASSIGNMENTS, 30), (MUTATIONS, 28), (CALLS, 14), (PRINTS, 8), (FLOWS, 10), (DEFINITIONS, 10))
-IMPORTS = "import copy\nfrom contextlib import nullcontext\nfrom functools import partial"
+IMPORTS = "import copy\nfrom contextlib import nullcontext, suppress\nfrom functools import partial"
 SHARED_DEFINITIONS = DEFINITIONS + ["<new> = <lit>", "<new> = [<lit>, <lit>]", '<new> = {"k": <lit>}']
+SHARED_CHANGES = ["<list>.append(<lit>)", "<new> = [<list>]", "<new> = <list>", "<int> += <lit>"]
+SHARED_BETWEEN = SHARED_DEFINITIONS + SHARED_CHANGES * 5
 
 
 class _Timeout(BaseException):
@@ -143,10 +145,11 @@ class Writer:
 
     def _runs(self, statement: str) -> bool:
         try:
-            with _limited(0.5), contextlib.redirect_stdout(io.StringIO()):
+            printed = io.StringIO()
+            with _limited(0.5), contextlib.redirect_stdout(printed):
                 exec(compile(statement, "<statement>", "exec"), self.values)
                 data = [value for _, value in self.data()]
-                return size(data) < LARGEST and " at 0x" not in repr(data)
+                return size(data) < LARGEST and " at 0x" not in repr(data) + printed.getvalue()
         except (Exception, _Timeout, SyntaxError):
             return False
 
@@ -212,9 +215,11 @@ def program(seed: int) -> Program:
     steps = rng.randint(2, 5)
     for step in range(steps):
         for _ in range(rng.randint(1, 2)):
+            if rng.random() < 0.06:
+                made.append(Cell("shared", tuple(writer.some(rng.randint(1, 2), SHARED_BETWEEN))))
             owner = rng.randint(0, step) if rng.random() < 0.06 else step
             made.append(Cell(f"step:s{owner}", tuple(writer.some(rng.randint(1, 5)))))
-    shown = [f'print("{name}", {name})' for name, _ in writer.data()]
+    shown = ['print("end")', *(f'print("{name}", {name})' for name, _ in writer.data())]
     made.append(Cell(f"step:s{steps - 1}", tuple(shown)))
     return tuple(cell for cell in made if cell.statements)
 

@@ -147,6 +147,8 @@ print("%s" % [<data>])
 print(<int> in <list>)
 print(len(<object>))
 print(<object> + <lit>)
+print(<object> == <data>, <object> in <list>)
+print(<list>.index(<object>))
 """.strip().splitlines()
 
 FLOWS = """
@@ -173,6 +175,27 @@ for i in <nested>:
 
 for i in range(<lit>):
     <body>
+
+for i in <list>:
+    <new> = <mutable>
+    if i:
+        break
+    <new> = [<lit>]
+
+for i in range(2):
+    <body>
+    if <int>:
+        continue
+    <body>
+
+with suppress(KeyError, ZeroDivisionError):
+    <body>
+    <new> = <dict>["missing"]
+    <body>
+
+<new> = <int> and (<new> := <mutable>)
+
+<new> = [<new> for <new> in <list> if (<new> := <mutable>)]
 
 for <new> in list(<list>):
     <body>

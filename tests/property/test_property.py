@@ -13,11 +13,6 @@ import quick
 
 COUNT = int(os.environ.get("NB2PIPE_PROPERTY", "500"))
 CHUNK = 25
-OPEN = {
-    301: "a list that holds a self-containing parameter, which a later step updates in place",
-    397: "identity (`is`) of two names, one of which a `try` may rebind",
-}
-"""Seeds that still go wrong, each with what is wrong: `test_what_is_open` fails as soon as one is right."""
 TRIES = 120
 """Smaller notebooks that are tried when one goes wrong."""
 
@@ -39,19 +34,14 @@ def told(seed: int, program: generate.Program, outcome: quick.Outcome) -> str:
 @pytest.mark.parametrize("start", range(0, COUNT, CHUNK))
 def test_notebook_and_pipeline_print_the_same(start: int, tmp_path: Path) -> None:
     kinds: Counter[str] = Counter()
-    for seed in sorted(set(range(start, min(start + CHUNK, COUNT))) - set(OPEN)):
+    for seed in range(start, min(start + CHUNK, COUNT)):
         program = generate.program(seed)
         outcome = quick.compare(generate.cells(program), tmp_path)
         kinds[outcome.kind] += 1
         if outcome.wrong:
             smaller = generate.shrunk(program, wrong_like(outcome, tmp_path), TRIES)
             pytest.fail(told(seed, smaller, quick.compare(generate.cells(smaller), tmp_path)), pytrace=False)
-    assert kinds["equal"] >= CHUNK // 3, f"hardly anything was compared: {kinds}"
-
-
-@pytest.mark.parametrize("seed", OPEN)
-def test_what_is_open(seed: int, tmp_path: Path) -> None:
-    assert quick.compare(generate.cells(generate.program(seed)), tmp_path).wrong, "right now: take it off the list"
+    assert kinds["equal"] >= CHUNK * 2 // 3, f"hardly anything was compared: {kinds}"
 
 
 def test_a_seed_always_gives_the_same_program() -> None:

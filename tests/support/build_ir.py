@@ -7,7 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from nb2pipe.notebook.model import Parameter, Resources
-from nb2pipe.pipeline.model import Artifact, Fragment, Input, Metric, Output, Pipeline, Requirement, Shared, Step
+from nb2pipe.pipeline.model import (
+    Artifact,
+    Fragment,
+    Input,
+    InputFile,
+    Metric,
+    Output,
+    Pipeline,
+    Requirement,
+    Shared,
+    Step,
+)
 
 EMPTY = Step(
     name="train",
@@ -84,7 +95,7 @@ def taxi() -> Pipeline:
         body=(fragment(3, 'with open("fares.csv") as file:\n    rows = [float(row[0]) for row in csv.reader(file)]'),),
         outputs=(Output("rows", "rows", "builtins.list", "read by train"),),
         artifacts=(Artifact("rows", ("rows",)),),
-        files_in=("fares.csv",),
+        files_in=(InputFile("fares.csv"),),
         requirements=(Requirement("cloudpickle==3.1.2", "storing"),),
     )
     train = step(

@@ -8,7 +8,11 @@ the steps take their values through the same artifacts as in the real runners.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
+import linecache
 import os
 import re
 import resource
@@ -120,9 +124,22 @@ def _by_step(printed: str, steps: Mapping[int, str]) -> dict[str, str]:
 def _run_cells(sources: Sequence[str]) -> None:
     module = sys.modules["__main__"] = ModuleType("__main__")
     sys.path.insert(0, "")
-    for source in sources:
+    for number, source in enumerate(sources):
         print("\x00", end="")
-        exec(compile(source, "<cell>", "exec", dont_inherit=True), module.__dict__)
+        name, text = f"<cell {number}>", f"{_without_magic(source)}\n"
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        importlib.invalidate_caches()
+        exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")  # as a notebook does when a cell has ended
+
+
+def _without_magic(source: str) -> str:
+    """What a cell with `%%writefile` does, in Python."""
+    if not source.startswith("%%writefile "):
+        return source
+    path, _, text = source.removeprefix("%%writefile ").partition("\n")
+    return f"import pathlib as _p; _p.Path({path!r}).write_text({text + chr(10)!r})"
 
 
 def _pipeline(graph: dict[str, Any], expected: Mapping[str, str], place: Path, home: Path) -> Outcome:
@@ -207,9 +224,12 @@ def _be_child(action: Callable[[], None], folder: Path, out: int, err: int) -> N
 
 
 def warm(*names: str) -> None:
-    """Import what every fork will need, once."""
+    """Import what every fork will need, once; and convert a notebook, so that templates are compiled."""
     import argparse  # noqa: F401
-    import importlib
 
-    for name in ("cloudpickle", "nb2pipe", *names):
+    for name in ("cloudpickle", "hashlib", "nb2pipe", *names):
         importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        notebook = Path(folder) / f"{PACKAGE}.ipynb"
+        notebook.write_text(json.dumps(doors.notebook([("x = [1]\nprint(x)", ["step:a"]), ("print(x)", ["step:b"])])))
+        _convert(notebook, Path(folder) / "project")

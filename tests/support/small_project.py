@@ -13,7 +13,7 @@ import pytest
 
 from nb2pipe.codegen.render import render
 from nb2pipe.notebook.model import Parameter, Resources
-from nb2pipe.pipeline.model import Artifact, Input, Metric, Output, Pipeline, Requirement, Shared, Step
+from nb2pipe.pipeline.model import Artifact, Input, InputFile, Metric, Output, Pipeline, Requirement, Shared, Step
 from nb2pipe.pipeline.scaffold import scaffold
 
 ARTIFACTS = '''
@@ -130,7 +130,7 @@ def fares(make_project: MakeProject) -> Project:
     """load -> (train, count) -> report, with files, metrics and a parameter of every type."""
     project = make_project(
         {
-            step("load", cells=(1,), parameters=("rows", "scale"), files_in=("data/fares.csv",), **gives("fares")): """
+            step("load", cells=(1,), parameters=("rows", "scale"), files_in=(InputFile("data/fares.csv"),), **gives("fares")): """
                 from pathlib import Path
                 def load(rows, scale):
                     lines = Path("data/fares.csv").read_text().split()
@@ -174,7 +174,7 @@ def fares(make_project: MakeProject) -> Project:
                 "report",
                 cells=(6, 7),
                 inputs=takes(model="train", n="count", kinds="count"),
-                files_in=("out/model.txt",),
+                files_in=(InputFile("out/model.txt", "train"),),
                 after=("count",),
             ): """
                 from pathlib import Path

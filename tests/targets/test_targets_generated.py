@@ -13,7 +13,7 @@ from small_project import measures, parameter, step
 from nb2pipe.codegen.project import generate
 from nb2pipe.codegen.write import write
 from nb2pipe.notebook.model import Resources
-from nb2pipe.pipeline.model import Artifact, Fragment, Input, Output, Pipeline, Shared
+from nb2pipe.pipeline.model import Artifact, Fragment, Input, InputFile, Output, Pipeline, Shared
 from nb2pipe.targets.kfp_local import run_kfp
 from nb2pipe.targets.local import run
 
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
         outputs=(Output("rows", "rows", "builtins.list", ""), Output("alias", "rows", "", "")),
         artifacts=(Artifact("rows", ("rows", "alias"), "Dataset"),),
         parameters=("scale",),
-        files_in=("fares.csv",),
+        files_in=(InputFile("fares.csv"),),
         resources=Resources(cpu="1"),
     )
     train = step(

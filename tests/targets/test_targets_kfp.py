@@ -14,7 +14,7 @@ from small_project import MakeProject, Project, gives, measures, parameter, step
 
 from nb2pipe.findings import Nb2pipeError
 from nb2pipe.notebook.model import Resources, Secret
-from nb2pipe.pipeline.model import Artifact, Fragment, Input, Output, Requirement
+from nb2pipe.pipeline.model import Artifact, Fragment, Input, InputFile, Output, Requirement
 from nb2pipe.targets.base import CompileError, RunResult
 from nb2pipe.targets.kfp import Kfp, compile
 from nb2pipe.targets.kfp_local import run_kfp
@@ -271,7 +271,7 @@ def test_names_that_collide(make_project: MakeProject) -> None:
             step(
                 "Input",
                 inputs=(*takes(df="load"), Input("run_", "pipeline", "run_", "", "")),
-                files_in=("df",),
+                files_in=(InputFile("df", "load"),),
                 parameters=("task",),
                 **measures("label"),
             ): """
@@ -364,7 +364,9 @@ def test_a_file_at_a_fixed_path_between_steps_is_refused(make_project: MakeProje
     project = make_project(
         {
             step("w", form="module", files_out=(path, "gs://bucket/y")): f"open({path!r}, 'w').write('1')\n",
-            step("r", form="module", files_in=(path, "gs://bucket/y")): f"print(open({path!r}).read())\n",
+            step(
+                "r", form="module", files_in=(InputFile(path, "w"), InputFile("gs://bucket/y", "w"))
+            ): f"print(open({path!r}).read())\n",
         }
     )
     with pytest.raises(Nb2pipeError) as caught:

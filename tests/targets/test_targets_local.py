@@ -16,6 +16,7 @@ import pytest
 from small_project import MakeProject, Project, gives, measures, parameter, step, takes
 
 from nb2pipe.notebook.model import Resources, Secret
+from nb2pipe.pipeline.model import InputFile
 from nb2pipe.targets.base import ParameterError, ProjectError, RunResult, load_target
 from nb2pipe.targets.local import merged_metrics, run
 
@@ -202,17 +203,21 @@ def test_a_name_that_was_never_bound_stays_unbound(make_project: MakeProject) ->
 def test_files_above_the_notebook_stay_in_the_steps_folder(make_project: MakeProject) -> None:
     project = make_project(
         {
-            step("writer", files_in=("../in.txt",), files_out=("../../up.txt", "folder"), form="module"): """
+            step("writer", files_in=(InputFile("../in.txt"),), files_out=("../../up.txt", "folder"), form="module"): """
                 import pathlib
                 pathlib.Path("../../up.txt").write_text(pathlib.Path("../in.txt").read_text() + "!")
                 pathlib.Path("folder/deep").mkdir(parents=True)
                 pathlib.Path("folder/deep/a=b.txt").write_text("deep")
             """,
-            step("reader", files_in=("../../up.txt", "folder/deep/a=b.txt"), form="module"): """
+            step(
+                "reader", files_in=(InputFile("../../up.txt", "writer"), InputFile("folder", "writer")), form="module"
+            ): """
                 print(open("../../up.txt").read(), open("folder/deep/a=b.txt").read())
                 open("../../up.txt", "a").write("changed")
             """,
-            step("last", files_in=("../../up.txt",), form="module"): "print(open('../../up.txt').read())\n",
+            step(
+                "last", files_in=(InputFile("../../up.txt", "writer"),), form="module"
+            ): "print(open('../../up.txt').read())\n",
         },
         input_files=("../in.txt",),
     )

@@ -25,9 +25,11 @@ def grow(xs: list, k: int = 2) -> tuple[list, float]:
 
 
 def test_every_kind_of_fault_is_made() -> None:
-    made = list(faults.faults({"p/steps/grow.py": STEP, "p/steps/__init__.py": "x = 1", "p/task.py": "y = 2"}, "p"))
+    files = {"p/steps/grow.py": STEP, "p/steps/__init__.py": "x = 1", "p/task.py": "y = 2"}
+    made = list(faults.faults(files, "p", {"p/steps/grow.py": ["out.csv"]}))
     assert {fault.kind for fault in made} == set(faults.KINDS)
     assert {fault.file for fault in made} == {"p/steps/grow.py"}
+    assert {fault.kind for fault in made if fault.what == "out.csv"} == {"drop an output", "stale version"}
     plain = ast.unparse(ast.parse(STEP)) + "\n"
     assert [fault for fault in made if fault.text == plain] == []
     assert len({fault.text for fault in made}) == len(made)
@@ -42,6 +44,15 @@ def test_faults_are_caught(name: str, tmp_path: Path) -> None:
         done = faults.trials(path, tmp_path / "yard", 1)
     assert [trial for trial in done if trial.missed or trial.verdict == "false alarm"] == []
     assert sum(bool(trial.showed) for trial in done) >= 2
+
+
+@pytest.mark.parametrize(("name", "kind"), [("draws", "reseed"), ("files", "stale version")])
+def test_faults_of_files_and_generators_are_caught(name: str, kind: str, tmp_path: Path) -> None:
+    [path] = faults.own_notebooks(tmp_path, name)
+    with steady_hashes():
+        done = faults.trials(path, tmp_path / "yard", 5, kinds=[kind])
+    assert [trial for trial in done if trial.missed or trial.verdict == "false alarm"] == []
+    assert {trial.kind for trial in done if trial.showed} == {kind}
 
 
 @pytest.mark.parametrize(

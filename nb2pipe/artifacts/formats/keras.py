@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from inspect import Parameter, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FunctionType
 from typing import Any
 
-from nb2pipe.artifacts.format import REDUCERS, Format, StaticTypes
+from nb2pipe.artifacts.format import REDUCERS, ArtifactError, Format, StaticTypes
 
 
 def save_keras(value: Any, folder: Path) -> None:
@@ -16,28 +20,60 @@ def save_keras(value: Any, folder: Path) -> None:
     import cloudpickle
     import numpy as np
 
-    legacy = any(cls.__module__.startswith("tf_keras") for cls in type(value).__mro__)
-    value.save(str(folder / ("model_tf.keras" if legacy else "model.keras")))
-    # Keras keeps neither the notebook's own classes nor the state of dropout's generators
-    (folder / "custom.pickle").write_bytes(cloudpickle.dumps(_custom_objects(value)))
-    np.savez(folder / "state.npz", *map(np.asarray, value.non_trainable_variables))
+    value.save(str(folder / ("model_tf.keras" if _is_legacy(value) else "model.keras")))
+    # Keras keeps neither the notebook's own classes, nor what was set on layers after they were
+    # made, nor the state of dropout's generators
+    kept = _custom_objects(value), _details(value)
+    (folder / "custom.pickle").write_bytes(cloudpickle.dumps(kept))
+    np.savez(folder / "state.npz", *map(np.asarray, _state(value)))
 
 
 def load_keras(folder: Path) -> Any:
     """Read what `save_keras` wrote."""
     import numpy as np
 
-    options = {"custom_objects": pickle.loads((folder / "custom.pickle").read_bytes())}
+    custom, details = pickle.loads((folder / "custom.pickle").read_bytes())
     if (folder / "model_tf.keras").exists():
         import tf_keras as keras
     else:
         import keras
     [file] = folder.glob("*.keras")
-    model = keras.models.load_model(str(file), safe_mode=False, **options)
+    with _revivable(custom):
+        model = keras.models.load_model(str(file), safe_mode=False, custom_objects=custom)
+    _set_details(model, details)
     with np.load(folder / "state.npz") as state:
-        for variable, key in zip(model.non_trainable_variables, state.files, strict=True):
+        for variable, key in zip(_state(model), state.files, strict=True):
             variable.assign(state[key])
     return model
+
+
+def _is_legacy(value: Any) -> bool:
+    return any(cls.__module__.startswith("tf_keras") for cls in type(value).__mro__)
+
+
+def _state(model: Any) -> list[Any]:
+    """The variables beside the weights; tables of words, which are no numbers, Keras keeps."""
+    rate = getattr(getattr(model, "optimizer", None), "_learning_rate", None)
+    found = [*model.non_trainable_variables, *([rate] if hasattr(rate, "assign") else [])]
+    return [v for v in found if str(getattr(v, "dtype", "")).find("resource") < 0]
+
+
+def _details(model: Any) -> list[dict[str, Any]]:
+    """Of every layer whether it is trained; of the notebook's own classes plain attributes too."""
+    found = []
+    for layer in model._flatten_layers():
+        own = {} if type(layer).__module__.startswith(("keras.", "tf_keras.")) else vars(layer)
+        plain = {k: v for k, v in own.items() if type(v) in (bool, float, int, str)}
+        found.append({"trainable": layer.trainable, **plain})
+    return found
+
+
+def _set_details(model: Any, details: list[dict[str, Any]]) -> None:
+    for layer, wanted in zip(model._flatten_layers(), details, strict=True):
+        found = {"trainable": layer.trainable} | vars(layer)
+        for name, value in wanted.items():
+            if name not in found or found[name] != value:
+                setattr(layer, name, value)
 
 
 def _custom_objects(model: Any) -> dict[str, Any]:
@@ -53,14 +89,46 @@ def _custom_objects(model: Any) -> dict[str, Any]:
     return {t.__name__: t for t in things if t.__module__.partition(".")[0] not in own}
 
 
+@contextmanager
+def _revivable(custom: Mapping[str, Any]) -> Iterator[None]:
+    """While it lasts the notebook's classes take the settings that Keras adds to their own."""
+    with ExitStack() as stack:
+        for cls in custom.values():
+            if isinstance(cls, type) and "from_config" not in vars(cls) and not _takes_all(cls):
+                cls.from_config = classmethod(_from_config)  # type: ignore[attr-defined]
+                stack.callback(delattr, cls, "from_config")
+        yield
+
+
+def _takes_all(cls: type) -> bool:
+    kinds = [p.kind for p in signature(cls.__init__).parameters.values()]  # type: ignore[misc]
+    return Parameter.VAR_KEYWORD in kinds
+
+
+def _from_config(cls: Any, config: dict[str, Any]) -> Any:
+    known = signature(cls.__init__).parameters
+    made = cls(**{name: value for name, value in config.items() if name in known})
+    made.trainable = config.get("trainable", True)
+    return made
+
+
 def same_keras(saved: Any, loaded: Any) -> bool:
     """Whether both have the same layers, compilation, weights and optimizer state."""
-    if type(saved).__qualname__ != type(loaded).__qualname__ or saved.to_json() != loaded.to_json():
+    if type(saved).__qualname__ != type(loaded).__qualname__:
         return False
-    if repr(saved.get_compile_config()) != repr(loaded.get_compile_config()):
+    if _settings(saved) != _settings(loaded):
         return False
     optimizers = [getattr(model, "optimizer", None) for model in (saved, loaded)]
     return _same_variables(saved, loaded) and _same_variables(*optimizers)
+
+
+def _settings(model: Any) -> list[Any]:
+    """All of a model that is not numbers, and the words that its layers learned."""
+    optimizer = getattr(model, "optimizer", None)
+    configs = model.get_compile_config(), optimizer.get_config() if optimizer is not None else None
+    texts = [re.sub(r".shared_object_id.: \d+", "", t) for t in (model.to_json(), repr(configs))]
+    layers = [layer for layer in model._flatten_layers() if hasattr(layer, "get_vocabulary")]
+    return [*texts, *_details(model), *(layer.get_vocabulary() for layer in layers)]
 
 
 def _same_variables(saved: Any, loaded: Any) -> bool:
@@ -69,20 +137,49 @@ def _same_variables(saved: Any, loaded: Any) -> bool:
 
     if saved is None or loaded is None:
         return saved is loaded
-    variables, others = saved.variables, loaded.variables
-    if callable(variables):  # tf_keras's optimizers
-        variables, others = variables(), others()
+    variables, others = _variables(saved), _variables(loaded)
     return len(variables) == len(others) and all(
         np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
         for a, b in zip(variables, others, strict=True)
     )
 
 
-def _reduce_keras(model: Any) -> tuple[Any, ...]:
-    """For models inside other values, like the History that `fit` returns."""
-    with TemporaryDirectory() as folder:
-        save_keras(model, Path(folder))
-        return _restore_keras, ({file.name: file.read_bytes() for file in Path(folder).iterdir()},)
+def _variables(part: Any) -> list[Any]:
+    """The variables of a model, a layer or an optimizer; none for other parts of Keras."""
+    variables = getattr(part, "variables", ())
+    found = variables() if callable(variables) else variables  # tf_keras's optimizers
+    return [v for v in found if str(getattr(v, "dtype", "")).find("resource") < 0]
+
+
+def _reduce_keras(part: Any, seen: dict[int, Any]) -> Any:
+    """For models and parts of them inside other values, like the History that `fit` returns."""
+    import cloudpickle
+
+    _note_variables(part, seen)
+    if hasattr(part, "fit"):
+        with TemporaryDirectory() as folder:
+            save_keras(part, Path(folder))
+            files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+        return _restore_keras, (files,)
+    if _is_legacy(part):
+        return NotImplemented
+    cls = type(part)
+    own = {} if cls.__module__.startswith("keras.") else {cls.__name__: cls}
+    return _restore_part, (cloudpickle.dumps(own), *part.__reduce__())
+
+
+def _note_variables(part: Any, seen: dict[int, Any]) -> None:
+    """Refuses two parts of one stream that share weights: each would get weights of its own."""
+    optimizer = getattr(part, "optimizer", None)
+    for variable in [*_variables(part), *_variables(optimizer)]:
+        other = seen.setdefault(id(variable), part)
+        together = _is_legacy(part) and not hasattr(part, "fit") and not hasattr(other, "fit")
+        if other is not part and not together:
+            names = " and ".join(getattr(p, "name", type(p).__name__) for p in (other, part))
+            raise ArtifactError(
+                f"{names} of Keras share weights, which cannot be stored together: make the one "
+                "from the other in each step that uses it, or put these steps together"
+            )
 
 
 def _restore_keras(files: dict[str, bytes]) -> Any:
@@ -92,7 +189,15 @@ def _restore_keras(files: dict[str, bytes]) -> Any:
         return load_keras(Path(folder))
 
 
-REDUCERS["keras.Model"] = REDUCERS["tf_keras.Model"] = _reduce_keras
+def _restore_part(own: bytes, make: Any, arguments: tuple[Any, ...]) -> Any:
+    import keras
+
+    custom = pickle.loads(own)
+    with keras.saving.custom_object_scope(custom), _revivable(custom):
+        return make(*arguments)
+
+
+REDUCERS["keras.KerasSaveable"] = REDUCERS["tf_keras.Layer"] = _reduce_keras
 
 KERAS = Format(
     "keras",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nb2pipe.verify.compare.numbers import tolerance
+from nb2pipe.verify.compare.numbers import margin, tolerance
 from nb2pipe.verify.compare.outcome import EQUAL, Outcome, Within, close, different, said, worst
 
 
@@ -38,7 +38,8 @@ def compare_values(a: Any, b: Any, path: str) -> Outcome:
     limit = tolerance(a.dtype.name) if a.dtype.kind in "fc" else 0.0
     if limit:
         with np.errstate(all="ignore"):
-            apart = np.abs(a - b) <= limit * np.maximum(np.abs(a), np.abs(b))
+            largest = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)))
+            apart = np.abs(a - b) <= np.maximum(limit * np.maximum(np.abs(a), np.abs(b)), margin(largest))
         if np.all(np.asarray(same) | (apart & np.isfinite(a) & np.isfinite(b))):
             return close(f"{path}: {how_many} of {np.size(a)} values differ within relative tolerance {limit:g}")
         wrong = wrong & ~(apart & np.isfinite(a) & np.isfinite(b))

@@ -1,9 +1,10 @@
 """The process that compares: it has the notebook's libraries, which nb2pipe's own process never imports.
 
 It reads requests as JSON lines from standard input and answers each with a line on standard output. The first request
-is `{"paths", "package", "modules"}`; each following one `{"names", "notebook": PICKLE, "pipeline": ARTIFACT or PICKLE}`
-or `{"file": NAME, "notebook": PATH, "pipeline": PATH}` is answered with `{NAME: {"type", "verdict", "detail"}}`,
-`{"describe": NAMES, "pipeline": ARTIFACT}` with what a test keeps of the values.
+is `{"paths", "package", "modules", "storing"}`. Each following one is `{"names", "notebook": PICKLE, "pipeline":
+ARTIFACT or PICKLE}`, also with a `"tolerance"` for floats, or `{"file": NAME, "notebook": PATH, "pipeline": PATH}`; it
+is answered with `{NAME: {"type", "verdict", "detail"}}`. `{"describe": NAMES, "pipeline": ARTIFACT}` is answered with
+what a test keeps of the values.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nb2pipe.verify.compare.engine import Comparison, heads, type_text
 from nb2pipe.verify.compare.files import compare_files
+from nb2pipe.verify.compare.numbers import loosened
 from nb2pipe.verify.compare.outcome import Outcome
 from nb2pipe.verify.expectation import describe
+from nb2pipe.verify.storing import MODULE
 
 Json = dict[str, Any]
 MISSING = object()
@@ -38,6 +42,8 @@ def main() -> None:
     sys.setrecursionlimit(5000)
     first = json.loads(sys.stdin.readline() or "{}")
     sys.path[:0] = first["paths"]
+    storing = sys.modules[MODULE] = ModuleType(MODULE)
+    exec(compile(first["storing"], f"<{MODULE}>", "exec"), storing.__dict__)  # noqa: S102  our own text
     for module in first["modules"]:
         for name in (module, *READERS.get(module.partition(".")[0], ())):
             with contextlib.suppress(Exception):
@@ -62,7 +68,7 @@ class Server:
         if "file" in request:
             return {request["file"]: self._file(request)}
         try:
-            mine = _unpickled(Path(request["notebook"]))
+            mine = self._loaded(Path(request["notebook"]))
         except Exception as error:
             why = f"the notebook's value cannot be read back: {error}"
             return {
@@ -75,7 +81,8 @@ class Server:
             return {name: {"type": "", "verdict": "different", "detail": f"{name}: {why}"} for name in request["names"]}
         self.seen = [*self.seen, *heads(mine.values())][-40:]
         compare = Comparison(self.package, self.seen)
-        return {name: _row(name, mine, other, compare) for name in request["names"]}
+        with loosened(request.get("tolerance", 0.0)):
+            return {name: _row(name, mine, other, compare) for name in request["names"]}
 
     def _described(self, request: Json) -> Json:
         values = self._loaded(Path(request["pipeline"]))

@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nb2pipe.artifacts.format import type_name
-from nb2pipe.verify.compare import arrays, containers, figures, frames, functions, models, numbers, objects, randoms
+from nb2pipe.verify.compare import (
+    arrays,
+    containers,
+    figures,
+    frames,
+    functions,
+    models,
+    networks,
+    numbers,
+    objects,
+    randoms,
+)
 from nb2pipe.verify.compare.outcome import EQUAL, Outcome, different, not_proved, said
 
 Compare = Callable[[Any, Any, str, "Comparison"], Outcome]
@@ -50,14 +61,17 @@ KINDS: Mapping[str, Compare] = {
     "lightgbm.LGBMModel": models.compare_estimators,
     "xgboost.Booster": models.compare_xgboost,
     "lightgbm.Booster": models.compare_lightgbm,
-    "keras.Model": models.compare_keras,
-    "tf_keras.Model": models.compare_keras,
-    "torch.Module": models.compare_torch,
-    "torch.Optimizer": models.compare_torch_optimizers,
-    "torch.LRScheduler": models.compare_torch_optimizers,
-    "torch.Tensor": models.compare_tensors,
-    "tensorflow.Tensor": models.compare_tensors,
-    "tensorflow.BaseResourceVariable": models.compare_tensors,
+    "keras.Model": networks.compare_keras,
+    "tf_keras.Model": networks.compare_keras,
+    "keras.KerasSaveable": networks.compare_keras_parts,
+    "tf_keras.Layer": networks.compare_keras_parts,
+    "torch.OptimizedModule": networks.compare_compiled,
+    "torch.Module": networks.compare_torch,
+    "torch.Optimizer": networks.compare_torch_optimizers,
+    "torch.LRScheduler": networks.compare_torch_optimizers,
+    "torch.Tensor": networks.compare_tensors,
+    "tensorflow.Tensor": networks.compare_tensors,
+    "tensorflow.BaseResourceVariable": networks.compare_tensors,
     "matplotlib.Figure": figures.compare_matplotlib,
     "matplotlib._AxesBase": figures.compare_axes,
     "plotly.BaseFigure": figures.compare_plotly,
@@ -155,16 +169,17 @@ class Comparison:
         """Data seen so far with as many columns as the model learned from."""
         wanted = getattr(model, "n_features_in_", None)
         names = getattr(model, "feature_names_in_", None)
-        fitting = [d for d in self.seen if d.shape[1] == wanted]
+        fitting = [d for d in self.seen if d.ndim == 2 and d.shape[1] == wanted and not hasattr(d, "detach")]
         if names is not None:
             fitting = [d for d in fitting if list(getattr(d, "columns", [])) == list(names)]
         return fitting[-2:]
 
 
 def heads(values: Iterable[Any]) -> list[Any]:
-    """The first rows of every frame and every two-dimensional array among `values`."""
-    shaped = [v for v in values if type_name(type(v)) in ("pandas.DataFrame", "numpy.ndarray") and v.ndim == 2]
-    return [v[:ROWS].copy() for v in shaped if len(v)]
+    """The first rows of every frame, array and tensor of two dimensions or more among `values`."""
+    names = ("pandas.DataFrame", "numpy.ndarray", "torch.Tensor")
+    shaped = [v for v in values if type_name(type(v)) in names and v.ndim >= 2 and len(v)]
+    return [v[:ROWS].detach().clone() if hasattr(v, "detach") else v[:ROWS].copy() for v in shaped]
 
 
 def type_text(value: Any) -> str:

@@ -32,6 +32,11 @@ class Within(Protocol):
         """Whether a class or function comes from a library."""
         ...
 
+    @property
+    def seen(self) -> tuple[Any, ...]:
+        """Heads of the frames, arrays and tensors of this boundary and earlier ones."""
+        ...
+
     def data_for(self, model: Any) -> list[Any]:
         """Data that the model may predict from."""
         ...

@@ -7,6 +7,7 @@ import base64
 import json
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
@@ -219,6 +220,61 @@ def evaluate(
     )
 
 
+@embedded(
+    "taxi_fare/shared.py",
+    "taxi_fare/steps/train.py",
+    "taxi_fare/steps/evaluate.py",
+    "taxi_fare/cluster.py",
+    "taxi_fare/launch.py",
+    "taxi_fare/jobs.py",
+    "taxi_fare/remote.py",
+    "taxi_fare/trial.py",
+    "jobs/tune.yaml",
+)
+@dsl.component(
+    base_image="python:3.11-slim",
+    packages_to_install=[
+        "kubernetes>=30",
+    ],
+)
+def tune(
+    X_train: Input[Dataset],
+    y_train: Input[Dataset],
+    X_test: Input[Dataset],
+    y_test: Input[Dataset],
+    learning_rate: float = 0.1,
+    max_depth: int = 4,
+    n_estimators: int = 150,
+    trials: int = 20,
+    parallel_trials: int = 2,
+) -> NamedTuple("Best", [("learning_rate", float), ("n_estimators", int), ("max_depth", int)]):
+    """Finds the parameters with the best rmse; with no trials they stay as given."""
+    from taxi_fare.launch import tune as find
+
+    return find(
+        trials,
+        parallel_trials,
+        parameters={
+            "learning_rate": learning_rate,
+            "max_depth": max_depth,
+            "n_estimators": n_estimators,
+        },
+        given={
+            "X_train": X_train.path,
+            "y_train": y_train.path,
+            "X_test": X_test.path,
+            "y_test": y_test.path,
+        },
+        uris={
+            "X_train": X_train.uri,
+            "y_train": y_train.uri,
+            "X_test": X_test.uri,
+            "y_test": y_test.uri,
+        },
+        files=FILES,  # noqa: F821  # set by the program that this function is embedded in
+    )
+
+
 @dsl.pipeline(name="taxi-fare", description="Predicting New York taxi fares")
 def pipeline(
     learning_rate: float = 0.1,
@@ -226,6 +282,8 @@ def pipeline(
     max_depth: int = 4,
     test_size: float = 0.2,
     taxi_fares_csv: str = "taxi_fares.csv",
+    trials: int = 20,
+    parallel_trials: int = 2,
 ):
     taxi_fares_csv_file = dsl.importer(
         artifact_uri=taxi_fares_csv, artifact_class=Artifact, reimport=False
@@ -243,12 +301,23 @@ def pipeline(
         test_size=test_size,
     )
     features_task.set_display_name("features")
-    train_task = train(
+    tune_task = tune(
         X_train=features_task.outputs["X_train"],
         y_train=features_task.outputs["y_train"],
+        X_test=features_task.outputs["X_test"],
+        y_test=features_task.outputs["y_test"],
         learning_rate=learning_rate,
         max_depth=max_depth,
         n_estimators=n_estimators,
+        trials=trials,
+        parallel_trials=parallel_trials,
+    )
+    train_task = train(
+        X_train=features_task.outputs["X_train"],
+        y_train=features_task.outputs["y_train"],
+        learning_rate=tune_task.outputs["learning_rate"],
+        max_depth=tune_task.outputs["max_depth"],
+        n_estimators=tune_task.outputs["n_estimators"],
     )
     train_task.set_display_name("train")
     train_task.set_cpu_request("2")

@@ -7,6 +7,7 @@ import base64
 import json
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
@@ -211,22 +212,89 @@ def compare(
     )
 
 
+@embedded(
+    "wine_branches/shared.py",
+    "wine_branches/steps/forest.py",
+    "wine_branches/steps/linear.py",
+    "wine_branches/steps/compare.py",
+    "wine_branches/cluster.py",
+    "wine_branches/launch.py",
+    "wine_branches/jobs.py",
+    "wine_branches/remote.py",
+    "wine_branches/trial.py",
+    "jobs/tune.yaml",
+)
+@dsl.component(
+    base_image="python:3.11-slim",
+    packages_to_install=[
+        "kubernetes>=30",
+    ],
+)
+def tune(
+    X_train: Input[Artifact],
+    y_train: Input[Artifact],
+    X_test: Input[Artifact],
+    y_test: Input[Artifact],
+    names: Input[Artifact],
+    trees: int = 200,
+    regularisation: float = 1.0,
+    trials: int = 20,
+    parallel_trials: int = 2,
+) -> NamedTuple("Best", [("trees", int), ("regularisation", float)]):
+    """Finds the parameters with the best best_loss; with no trials they stay as given."""
+    from wine_branches.launch import tune as find
+
+    return find(
+        trials,
+        parallel_trials,
+        parameters={"trees": trees, "regularisation": regularisation},
+        given={
+            "X_train": X_train.path,
+            "y_train": y_train.path,
+            "X_test": X_test.path,
+            "y_test": y_test.path,
+            "names": names.path,
+        },
+        uris={
+            "X_train": X_train.uri,
+            "y_train": y_train.uri,
+            "X_test": X_test.uri,
+            "y_test": y_test.uri,
+            "names": names.uri,
+        },
+        files=FILES,  # noqa: F821  # set by the program that this function is embedded in
+    )
+
+
 @dsl.pipeline(name="wine-branches", description="Which cultivar is this wine?")
 def pipeline(
     holdout: float = 0.3,
     trees: int = 200,
     regularisation: float = 1.0,
+    trials: int = 20,
+    parallel_trials: int = 2,
 ):
     prepare_task = prepare(
         holdout=holdout,
     )
     prepare_task.set_display_name("prepare")
+    tune_task = tune(
+        X_train=prepare_task.outputs["X_train"],
+        y_train=prepare_task.outputs["y_train"],
+        X_test=prepare_task.outputs["X_test"],
+        y_test=prepare_task.outputs["y_test"],
+        names=prepare_task.outputs["names"],
+        trees=trees,
+        regularisation=regularisation,
+        trials=trials,
+        parallel_trials=parallel_trials,
+    )
     forest_task = forest(
         X_train=prepare_task.outputs["X_train"],
         y_train=prepare_task.outputs["y_train"],
         X_test=prepare_task.outputs["X_test"],
         y_test=prepare_task.outputs["y_test"],
-        trees=trees,
+        trees=tune_task.outputs["trees"],
     )
     forest_task.set_display_name("forest")
     forest_task.set_cpu_request("2")
@@ -236,7 +304,7 @@ def pipeline(
         y_train=prepare_task.outputs["y_train"],
         X_test=prepare_task.outputs["X_test"],
         y_test=prepare_task.outputs["y_test"],
-        regularisation=regularisation,
+        regularisation=tune_task.outputs["regularisation"],
     )
     linear_task.set_display_name("linear")
     compare_task = compare(

@@ -1,0 +1,118 @@
+"""One trial of the tuning: the steps from the tuned parameters to the objective.
+
+    python -m housing_xgboost.trial --parameter NAME=VALUE --given NAME=PATH
+
+What comes before those steps is given: it ran once, for all trials. A platform that tunes passes
+the tuned parameters as --NAME=VALUE, and hears of the objective as it wants to: in a file of
+Vertex AI's hypertune, and as a line "NAME=VALUE" in the log, which Katib reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from housing_xgboost import task
+
+OBJECTIVE = "rmse"
+STEP = "evaluate"
+TUNED = ["learning_rate", "max_depth", "min_child_weight"]
+
+# The steps of a trial, in order. Inputs and files come from [STEP, NAME], or are given: ["", NAME].
+STEPS: dict[str, dict[str, Any]] = {
+    "train": {
+        "inputs": {
+            "features": ["", "features"],
+            "train": ["", "train"],
+            "target": ["", "target"],
+            "valid": ["", "valid"],
+        },
+        "outputs": ["booster"],
+        "files_in": {},
+        "files_out": ["prices.json"],
+        "parameters": [
+            "learning_rate",
+            "max_depth",
+            "min_child_weight",
+            "patience",
+            "rounds",
+        ],
+    },
+    "evaluate": {
+        "inputs": {
+            "features": ["", "features"],
+            "test": ["", "test"],
+            "target": ["", "target"],
+            "booster": ["train", "booster"],
+        },
+        "outputs": ["metrics"],
+        "files_in": {},
+        "files_out": [],
+        "parameters": [],
+    },
+}
+
+
+def run_trial(parameters: Mapping[str, Any], given: Mapping[str, str], folder: str | Path) -> float:
+    """Runs the steps of a trial in `folder` and returns the objective.
+
+    `given` are the paths of what steps before the trial made. Raises task.StepError.
+    """
+    made: dict[tuple[str, str], str] = {("", name): path for name, path in given.items()}
+    objective = float("nan")
+    for step, row in STEPS.items():
+        place = Path(folder) / step
+        outputs = {name: str(place / "outputs" / name) for name in row["outputs"]}
+        files = {name: str(place / f"files-{i}") for i, name in enumerate(row["files_out"])}
+        metrics = task.run(
+            step,
+            {name: parameters[name] for name in row["parameters"] if name in parameters},
+            {name: made[source, key] for name, (source, key) in row["inputs"].items()},
+            outputs,
+            {name: made[source, key] for name, (source, key) in row["files_in"].items()},
+            files,
+        )
+        made.update({(step, name): path for name, path in (outputs | files).items()})
+        objective = metrics.get(OBJECTIVE, objective) if step == STEP else objective
+    return objective
+
+
+def report(value: float) -> None:
+    """Tells the platform that tunes what the trial's objective is."""
+    print(f"{OBJECTIVE}={value}", flush=True)
+    if "CLOUD_ML_TRIAL_ID" in os.environ:
+        from hypertune import HyperTune
+
+        HyperTune().report_hyperparameter_tuning_metric(OBJECTIVE, value)
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the trial that the command line describes; returns 0, or 1 when a step failed."""
+    parser = argparse.ArgumentParser(prog="housing_xgboost.trial", allow_abbrev=False)
+    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--given", action="append", default=[], metavar="NAME=PATH")
+    for name in TUNED:
+        parser.add_argument(f"--{name}", dest=f"tuned:{name}", metavar="VALUE")
+    words = vars(parser.parse_args(argv))
+    tuned = {name: words[f"tuned:{name}"] for name in TUNED if words[f"tuned:{name}"] is not None}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            parameters = {**_pairs(words["parameter"]), **tuned}
+            report(run_trial(parameters, _pairs(words["given"]), folder))
+        except task.StepError as error:
+            task._print_failure(error)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

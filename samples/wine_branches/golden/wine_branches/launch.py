@@ -1,0 +1,74 @@
+"""Starts what runs outside of a step's own container: jobs of many workers, and tuning.
+
+Where there is no platform to run them (on this machine, under kfp's local runner) the same is done
+here: the step with one worker, trials one after another.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from wine_branches import jobs, task
+
+# The spaces of the tuned parameters, in the order of the component's outputs.
+SPACES: dict[str, dict[str, Any]] = {
+    "trees": {"kind": "int", "low": 50, "high": 500},
+    "regularisation": {"kind": "loguniform", "low": 0.001, "high": 100.0},
+}
+
+
+def tune(
+    trials: int,
+    parallel: int,
+    *,
+    parameters: Mapping[str, Any],
+    given: Mapping[str, str],
+    uris: Mapping[str, str],
+    files: Mapping[str, str] | None = None,
+) -> tuple[Any, ...]:
+    """The best values of the tuned parameters, in the order of SPACES; without trials the given ones.
+
+    `parameters` are all that trials take, `given` and `uris` the path and the URI of what steps
+    before them made. Raises jobs.JobError, and RuntimeError when no trial completed.
+    """
+    if trials < 1:
+        return tuple(parameters[name] for name in SPACES)
+    if jobs.available():
+        best = jobs.search(trials, parallel, parameters, given, uris=uris, files=files)
+    else:
+        best = _search_here(trials, parameters, given)
+    return tuple(best[name] for name in SPACES)
+
+
+def _search_here(
+    trials: int, parameters: Mapping[str, Any], given: Mapping[str, str]
+) -> dict[str, Any]:
+    """The best parameters of trials in this process, one after another."""
+    import optuna
+
+    from wine_branches import trial
+
+    def objective(proposed: optuna.Trial) -> float:
+        chosen = {name: _proposed(proposed, name) for name in SPACES}
+        with tempfile.TemporaryDirectory() as folder:
+            return trial.run_trial({**parameters, **chosen}, given, folder)
+
+    sampler = optuna.samplers.TPESampler(seed=0)
+    study = optuna.create_study(direction="minimize", sampler=sampler)
+    study.optimize(objective, n_trials=trials, catch=(task.StepError,))
+    try:
+        return {name: _proposed(study.best_trial, name) for name in SPACES}
+    except ValueError:
+        raise RuntimeError(f"none of {trials} trials completed") from None
+
+
+def _proposed(proposed: Any, name: str) -> Any:
+    """The value that a trial has for a parameter; choices are proposed by their number."""
+    space = SPACES[name]
+    if space["kind"] == "choice":
+        return space["values"][proposed.suggest_int(name, 0, len(space["values"]) - 1)]
+    whole = space["kind"] in ("int", "logint")
+    suggest = proposed.suggest_int if whole else proposed.suggest_float
+    return suggest(name, space["low"], space["high"], log=space["kind"].startswith("log"))

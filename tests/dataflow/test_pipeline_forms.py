@@ -1,0 +1,47 @@
+"""What `check` says of a step's form, and what stands in front of the definitions that steps share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import doors
+import pytest
+
+import nb2pipe
+from nb2pipe.cli import check_text
+
+
+def loaded(folder: Path, cells: list[tuple[str, list[str]]]) -> nb2pipe.Conversion:
+    path = folder / "nb.ipynb"
+    path.write_text(json.dumps(doors.notebook(cells)), encoding="utf-8")
+    return nb2pipe.load(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "form", "reason"),
+    [
+        ("x = 1\nprint(x)", "function", ""),
+        ("x = 1\nexec('x = 2')\nprint(x)", "module", "exec"),
+        ("if len('ab') > 3:\n    x = 1\ny = 2", "function", ""),
+    ],
+)
+def test_the_form_of_a_step_has_its_reason(tmp_path: Path, code: str, form: str, reason: str) -> None:
+    document = loaded(tmp_path, [(code, ["step:a"])]).check()
+    [step] = document["steps"]
+    assert step["form"] == form
+    assert reason in step["form_reason"]
+    assert bool(step["form_reason"]) is (form == "module")
+    assert "a script, not a function" not in check_text(document)
+    assert ("a script, not a function" in check_text(document, reasons=True)) is (form == "module")
+
+
+def test_shared_code_imports_what_its_set_up_needs(tmp_path: Path) -> None:
+    cells = [
+        ("import os\nos.environ['NB_A'] = '3'", ["shared"]),
+        ("def f(x):\n    return x + 1", ["shared"]),
+        ("y = f(1)", ["step:a"]),
+        ("print(f(y))", ["step:b"]),
+    ]
+    lines = loaded(tmp_path, cells).project.files["nb/shared.py"].splitlines()
+    assert lines.index("import os") < lines.index("os.environ['NB_A'] = '3'")
