@@ -250,6 +250,11 @@ CODES: dict[str, Code] = {
         "A file at an absolute path crosses steps, which may run on different machines.",
         "Use a path relative to the notebook, or a gs:// path.",
     ),
+    "not-on-vertex": Code(
+        "error",
+        "A step asks for something that Vertex AI does not have.",
+        "Take the tag away, ask for something else, or compile for another target.",
+    ),
     "late-binding": Code(
         "error",
         "A stored function or object reads a variable that changes later.",

@@ -18,6 +18,7 @@ from nb2pipe.codegen.jobs import job_text, kubeflow_jobs
 from nb2pipe.codegen.literal import one_line
 from nb2pipe.codegen.paths import is_safe
 from nb2pipe.codegen.render import render
+from nb2pipe.codegen.vertex_jobs import vertex_jobs
 from nb2pipe.notebook.model import Notebook
 from nb2pipe.pipeline.graph import filled, graph, helper_files
 from nb2pipe.pipeline.model import Pipeline, Shared, Step
@@ -27,6 +28,7 @@ Platform = Literal["kfp", "vertex"]
 MAP_FILE = "nb2pipe.map.json"
 JOBS: Mapping[Platform, Callable[[dict[str, Any], dict[str, Any] | None], dict[str, dict[str, Any]]]] = {
     "kfp": kubeflow_jobs,
+    "vertex": vertex_jobs,
 }
 SAMPLE_LIMIT = 1_000_000
 """Bytes up to which an input file travels with the project as data of its tests."""

@@ -124,9 +124,15 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
     }
 
 
+WORKERS_IMPORT: Mapping[str, tuple[str, ...]] = {"torch": ("torch_rows.py",)}
+"""What the module of a framework's workers imports of the package beside cluster.py."""
+
+
 def helper_files(frameworks: Iterable[str], reports: bool) -> list[str]:
     """The files of the package that spread the trainings of `frameworks` ("" is none) over workers, or report."""
-    names = [f"{name}_workers.py" for name in sorted({*frameworks} - {""})] + ["trial_reports.py"] * reports
+    spread = sorted({*frameworks} - {""})
+    names = [file for name in spread for file in (f"{name}_workers.py", *WORKERS_IMPORT.get(name, ()))]
+    names += ["trial_reports.py"] * reports
     return ["cluster.py", *names] if names else []
 
 

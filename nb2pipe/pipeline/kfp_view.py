@@ -6,10 +6,11 @@ import json
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from nb2pipe.pipeline.graph import Json, filled, unique
 from nb2pipe.pipeline.layout import layout, literal
+from nb2pipe.pipeline.machines import accelerator
 from nb2pipe.pipeline.tuning_view import trial_table
 from nb2pipe.pipeline.values import default_value
 
@@ -24,6 +25,31 @@ LAUNCH_PACKAGES: Mapping[str, tuple[str, ...]] = {
     "vertex": ("google-cloud-aiplatform>=1.165,<3",),
 }
 """What a component needs that starts a job, by platform."""
+
+OPERATORS: Mapping[str, Mapping[str, str]] = {
+    "torch": {"name": "Kubeflow Trainer 2.2 or later", "group": "trainer.kubeflow.org", "plural": "trainjobs"},
+    "xgboost": {"name": "Kubeflow Trainer 2.2 or later", "group": "trainer.kubeflow.org", "plural": "trainjobs"},
+    "keras": {"name": "Kubeflow's training operator 1.8 or later", "group": "kubeflow.org", "plural": "tfjobs"},
+    "tune": {"name": "Katib 0.17 or later", "group": "kubeflow.org", "plural": "experiments"},
+}
+"""What runs a job on Kubernetes, by the framework of its step, or "tune", and what it calls the job."""
+
+STORAGE = ("fsspec[gcs,s3]>=2024.2",)
+"""What a container outside of the pipeline needs to fetch and store artifacts."""
+
+HYPERTUNE = "cloudml-hypertune>=0.1.0.dev6"
+JOB_PACKAGES: Mapping[str, tuple[str, ...]] = {"kfp": STORAGE, "vertex": (HYPERTUNE,)}
+"""What the containers of jobs need beside what steps require: Vertex AI shows them Cloud Storage as folders."""
+
+WHERE: Mapping[str, Mapping[str, str]] = {
+    "kfp": {},
+    "vertex": {
+        "project": "{{$.pipeline_google_cloud_project_id}}",
+        "location": "{{$.pipeline_google_cloud_location}}",
+        "root": "{{$.pipeline_root}}",
+    },
+}
+"""What a component that starts a job is told of where it runs: what each platform puts its own value for."""
 
 TUNE_RESERVED = ("trials", "parallel_trials")
 """Arguments of the pipeline and of its component `tune`, where it has one."""
@@ -64,7 +90,7 @@ def kfp_view(described: Json, platform: str = "kfp") -> Json:
     view["tasks"] = _named({name: f"{kfp_name(name)}_task" for name in names}, "", taken)
     taken += view["tasks"].values()
     view["imports"] = _named({path: f"{name}_file" for path, name in view["files"].items()}, "", taken)
-    view["ports"] = {step["name"]: _ports(step) for step in described["steps"]}
+    view["ports"] = {step["name"]: _ports(step, platform) for step in described["steps"]}
     view["kinds"] = {(s["name"], row["artifact"]): row["kind"] for s in described["steps"] for row in s["outputs"]}
     view["tuning"] = _tuning(described, table, view) if table else None
     view["steps"] = [_step(described, step, view) for step in described["steps"]]
@@ -129,7 +155,7 @@ def _types(described: Json) -> Iterable[str]:
     return sorted(kinds)
 
 
-def _ports(step: Json) -> dict[str, dict[str, str]]:
+def _ports(step: Json, platform: str) -> dict[str, dict[str, str]]:
     """The names of the component's arguments by what they stand for; outputs keep their artifact's name."""
     wanted = {
         "parameters": (step["parameters"], "_value"),
@@ -137,6 +163,7 @@ def _ports(step: Json) -> dict[str, dict[str, str]]:
         "inputs": ([row["key"] for row in step["inputs"]], "_in"),
         "files_out": (step["files_out"], "_out"),
         "files_in": ([row["path"] for row in step["files_in"]], "_in"),
+        "where": (list(WHERE[platform]) if step["framework"] else [], "_of_job"),
     }
     taken = ["Output", "json"]
     ports: dict[str, dict[str, str]] = {}
@@ -151,7 +178,8 @@ def _step(described: Json, step: Json, view: Json) -> Json:
     callee = unique("run", [port for group in own.values() for port in group.values()])
     encoded = {row["name"] for row in view["parameters"] if row["encoded"]}
     thin, job = bool(described["image"]) and not resources["image"], bool(step["framework"])
-    platform = platform_config(step)
+    # What a step of many workers needs stands in its job; the component only waits for it.
+    platform = {} if job or view["launch"]["platform"] != "kfp" else platform_config(step)
     return {
         **step,
         "about": _about(step),
@@ -168,7 +196,7 @@ def _step(described: Json, step: Json, view: Json) -> Json:
         "packages": [] if thin else list(LAUNCH_PACKAGES[view["launch"]["platform"]]) if job else step["requirements"],
         "job": job,
         "embeds": _embedded(_code_of(described, [step], view, name if job else None)),
-        "calls": list(_calls(step, view["tasks"])),
+        "calls": list(_calls(step, view["tasks"], view["launch"]["platform"])),
         "platform": layout(platform, 4) if platform else "",
     }
 
@@ -182,6 +210,7 @@ def _signature(step: Json, view: Json) -> Iterator[str]:
     for row in step["outputs"]:
         yield f"{own['outputs'][row['artifact']]}: Output[{row['kind']}]"
     yield from (f"{port}: Output[Artifact]" for port in own["files_out"].values())
+    yield from (f"{port}: str" for port in own["where"].values())
     for name, port in own["parameters"].items():
         yield f"{port}: {declared[name]['kind']} = {declared[name]['value']}"
 
@@ -195,7 +224,13 @@ def _arguments(step: Json, view: Json) -> dict[str, str]:
     for row in step["files_in"]:
         made = row["source"] and _made(view, row["source"], "files_out", row["path"])
         arguments[own["files_in"][row["path"]]] = made or f"{view['imports'][row['path']]}.output"
-    return arguments | {port: _value(view, step, name) for name, port in own["parameters"].items()}
+    arguments |= {port: _value(view, step, name) for name, port in own["parameters"].items()}
+    return arguments | _where(own["where"], view)
+
+
+def _where(ports: Mapping[str, str], view: Json) -> dict[str, str]:
+    values = WHERE[view["launch"]["platform"]]
+    return {port: literal(values[key]) for key, port in ports.items()}
 
 
 def _value(view: Json, step: Json, name: str) -> str:
@@ -214,6 +249,8 @@ def _tuning(described: Json, table: Json, view: Json) -> Json:
     taken = [*TUNE_RESERVED, "Output", "json"]
     ports = {"given": _named({key: kfp_name(key) for key in table["given"]}, "_in", taken)}
     ports["parameters"] = _named({name: kfp_name(name) for name in used}, "_value", [*taken, *ports["given"].values()])
+    taken += [*ports["given"].values(), *ports["parameters"].values()]
+    where = _named({key: key for key in WHERE[view["launch"]["platform"]]}, "_of_job", taken)
     used_names = [*view["components"].values(), *view["tasks"].values(), *(r["argument"] for r in view["parameters"])]
     encoded = {row["name"] for row in view["parameters"] if row["encoded"]}
     kinds = {name: declared[name]["kind"] for name in table["tuned"]}
@@ -222,10 +259,12 @@ def _tuning(described: Json, table: Json, view: Json) -> Json:
         "component": unique("tune", [*used_names, *RESERVED]),
         "task": unique("tune_task", used_names),
         "before": table["before"],
+        "after": [view["tasks"][name] for name in table["before"] if any(name in step["after"] for step in steps)],
         "outputs": {name: ports["parameters"][name] for name in table["tuned"]},
         "fields": [f"({literal(ports['parameters'][name])}, {kind})" for name, kind in kinds.items()],
         "signature": [
             *(f"{ports['given'][key]}: Input[{_given_kind(origin, view)}]" for key, origin in table["given"].items()),
+            *(f"{port}: str" for port in where.values()),
             *(f"{port}: {declared[n]['kind']} = {declared[n]['value']}" for n, port in ports["parameters"].items()),
             f"trials: int = {described['trials']}",
             "parallel_trials: int = 2",
@@ -235,7 +274,9 @@ def _tuning(described: Json, table: Json, view: Json) -> Json:
             **{port: declared[name]["argument"] for name, port in ports["parameters"].items()},
             "trials": "trials",
             "parallel_trials": "parallel_trials",
+            **_where(where, view),
         },
+        "where": _pairs("where", where) if where else "",
         "decodes": bool(encoded & set(used)),
         "parameters": _pairs(
             "parameters", {n: f"json.loads({p})" if n in encoded else p for n, p in ports["parameters"].items()}
@@ -243,7 +284,7 @@ def _tuning(described: Json, table: Json, view: Json) -> Json:
         "given": _pairs("given", {key: f"{port}.path" for key, port in ports["given"].items()}),
         "uris": _pairs("uris", {key: f"{port}.uri" for key, port in ports["given"].items()}),
         "packages": [] if described["image"] else list(LAUNCH_PACKAGES[view["launch"]["platform"]]),
-        "embeds": _embedded(_code_of(described, steps, view, "tune")),
+        "embeds": _embedded(_code_of(described, steps, view, view["launch"]["tuning"])),
         "base_image": described["image"] or described["base_image"],
         "thin": bool(described["image"]),
     }
@@ -273,11 +314,24 @@ def _code_of(described: Json, steps: Sequence[Json], view: Json, job: str | None
 
 
 def launch(described: Json, table: Json | None, platform: str) -> Json:
-    """How jobs of many workers, and tuning, are started: by which files, from which descriptions in jobs/."""
-    jobs = {step["name"]: f"jobs/{step['name']}.yaml" for step in described["steps"] if step["framework"]}
-    jobs |= {"tune": "jobs/tune.yaml"} if table else {}
+    """How jobs of many workers, and tuning, are started: by which files, from which descriptions in jobs/.
+
+    `["tuning"]` is the name of the job that tunes, "" for none; `["needs"]` says what a cluster needs for these jobs.
+    """
+    trained = {step["name"]: step["framework"] for step in described["steps"] if step["framework"]}
+    tuning = unique("tune", trained) if table else ""
+    jobs = [*trained, *([tuning] if tuning else [])]
     files = ["cluster.py", "launch.py", "jobs.py", "remote.py", *(["trial.py"] if table else [])]
-    return {"platform": platform, "manifests": jobs, "files": files if jobs else []}
+    kinds = [*trained.values(), *(["tune"] if table else [])]
+    needs = {OPERATORS[kind]["plural"]: OPERATORS[kind] for kind in kinds}
+    return {
+        "platform": platform,
+        "manifests": {name: f"jobs/{name}.yaml" for name in jobs},
+        "tuning": tuning,
+        "files": files if jobs else [],
+        "packages": [*LAUNCH_PACKAGES[platform], *JOB_PACKAGES[platform]] if jobs else [],
+        "needs": list(needs.values()),
+    }
 
 
 def _made(view: Json, source: str, group: str, key: str) -> str:
@@ -310,16 +364,29 @@ def _run_arguments(step: Json, own: Mapping[str, Mapping[str, str]], encoded: se
     if step["framework"]:
         ports_of = [port for group in ("inputs", "files_in", "outputs", "files_out") for port in own[group].values()]
         arguments["uris"] = _pairs("uris", {f"{port}.path": f"{port}.uri" for port in ports_of}, plain=True)
+    if own["where"]:
+        arguments["where"] = _pairs("where", own["where"])
     metrics = [own["outputs"][row["artifact"]] for row in step["outputs"] if row["kind"] == "Metrics"]
     return arguments | ({"log_metric": f"{metrics[0]}.log_metric"} if metrics else {})
 
 
-def _calls(step: Json, tasks: Json) -> Iterable[str]:
+def _calls(step: Json, tasks: Json, platform: str) -> Iterable[str]:
     """The settings of the step's task, one method call each."""
     resources = step["resources"]
     yield f"set_display_name({literal(step['name'])})"
     if step["after"]:
         yield f"after({', '.join(tasks[name] for name in step['after'])})"
+    if not step["framework"]:
+        yield from AMOUNTS[platform](resources)
+    if resources["retries"]:
+        yield f"set_retry({resources['retries']})"
+    if resources["cache"] is not None:
+        yield f"set_caching_options({resources['cache']})"
+    for name, value in resources["env"].items():
+        yield f"set_env_variable({literal(name)}, {literal(value)})"
+
+
+def _amounts(resources: Json) -> Iterable[str]:
     for kind in ("cpu", "memory"):
         if resources[kind]:
             yield f"set_{kind}_request({literal(resources[kind])})"
@@ -328,12 +395,18 @@ def _calls(step: Json, tasks: Json) -> Iterable[str]:
         kind = resources["accelerator"] or ""
         yield f"set_accelerator_type({literal(kind if '/' in kind else GPU)})"
         yield f"set_accelerator_limit({resources['accelerators']})"
-    if resources["retries"]:
-        yield f"set_retry({resources['retries']})"
-    if resources["cache"] is not None:
-        yield f"set_caching_options({resources['cache']})"
-    for name, value in resources["env"].items():
-        yield f"set_env_variable({literal(name)}, {literal(value)})"
+
+
+def _vertex_amounts(resources: Json) -> Iterable[str]:
+    """Vertex AI has limits only, and names of its own for accelerators."""
+    yield from (f"set_{kind}_limit({literal(resources[kind])})" for kind in ("cpu", "memory") if resources[kind])
+    if resources["accelerators"]:
+        yield f"set_accelerator_type({literal(accelerator(resources))})"
+        yield f"set_accelerator_limit({resources['accelerators']})"
+
+
+AMOUNTS: Mapping[str, Callable[[Json], Iterable[str]]] = {"kfp": _amounts, "vertex": _vertex_amounts}
+"""The calls that ask for cores, memory and accelerators, by platform."""
 
 
 def platform_config(step: Json) -> Json:

@@ -44,12 +44,7 @@ class Artifact:
 
     name: str
     names: tuple[str, ...]
-    kind: BLOCK = 4
-
-
-"""Columns that a line moves right when it gets into a block that was added."""
-
-ArtifactKind = "Artifact"
+    kind: ArtifactKind = "Artifact"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from nb2pipe.pipeline import values
 from nb2pipe.pipeline.graph import Json, graph
-from nb2pipe.pipeline.kfp_view import EVERY_STEP, kfp_view
+from nb2pipe.pipeline.kfp_view import EVERY_STEP, kfp_name, kfp_view
 from nb2pipe.pipeline.layout import layout
 from nb2pipe.pipeline.model import Pipeline
 from nb2pipe.pipeline.tuning_view import trial_table
@@ -39,6 +39,7 @@ def scaffold(
         "trial": trial_table(described),
         "trial_steps": layout((trial_table(described) or {}).get("steps")),
         "spaces": layout(_spaces(described)),
+        "objective_metric": kfp_name((described["objective"] or {"name": ""})["name"]),
         "spread": any(step["framework"] for step in described["steps"]),
         "parse_value": f"{inspect.getsource(values.parse_value)}\n\n{inspect.getsource(values._parse_literal)}",
         "kfp": kfp_view(described, platform)

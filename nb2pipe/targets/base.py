@@ -124,7 +124,11 @@ class Target(Protocol):
         ...
 
 
-BUILT_IN = {"local": "nb2pipe.targets.local:Local", "kfp": "nb2pipe.targets.kfp:Kfp"}
+BUILT_IN = {
+    "local": "nb2pipe.targets.local:Local",
+    "kfp": "nb2pipe.targets.kfp:Kfp",
+    "vertex": "nb2pipe.targets.vertex:Vertex",
+}
 """Our own targets, written as entry points are."""
 
 

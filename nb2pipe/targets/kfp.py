@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nb2pipe.findings import Finding, errors, finding
 from nb2pipe.targets.base import CompileError, read_map
+
+Unsupported = Callable[[Mapping[str, Any]], Iterable[Finding]]
+"""What is said about a graph that a platform cannot run as it is."""
 
 CHILD = Path(__file__).with_name("kfp_child.py")
 LARGEST_ARGUMENT = 128 * 1024 - 1
@@ -32,14 +35,15 @@ class Kfp:
         return compile(project)
 
 
-def compile(project: Path) -> Path:
+def compile(project: Path, unsupported: Unsupported | None = None) -> Path:
     """Compiles the project's pipeline.py, as it lies there, to pipeline.yaml beside it; returns that file.
 
-    The same project gives the same bytes. Raises CompileError with what kfp said; the old file is then still there.
+    `unsupported` says what the platform cannot do, where that is not a Kubernetes cluster. The same project gives the
+    same bytes. Raises CompileError with what kfp said; the old file is then still there.
     """
     project = project.resolve()
     graph = read_map(project)["pipeline"]
-    refused = errors(_unsupported(graph))
+    refused = errors((unsupported or _unsupported)(graph))
     if refused:
         raise CompileError(refused)
     part, target = project / f".pipeline-{os.getpid()}.yaml", project / "pipeline.yaml"
@@ -72,12 +76,23 @@ def last_words(log: str) -> str:
 
 
 def _unsupported(graph: Mapping[str, Any]) -> Iterator[Finding]:
+    yield from on_any_cluster(graph)
+    for step in graph["steps"]:
+        if step["framework"] == "xgboost" and (step["resources"]["accelerators"] or 0) > 1:
+            # Kubeflow's runtime waits for one worker a GPU.
+            message = f"Step {step['name']} asks for {step['resources']['accelerators']} GPUs for each worker."
+            hint = "XGBoost trains on one GPU a worker: write `gpu:1`, and as many `workers:` as there are GPUs."
+            yield finding("workers-unsound", message, cell=step["cells"][0], name=step["name"], hint=hint)
+
+
+def on_any_cluster(graph: Mapping[str, Any]) -> Iterator[Finding]:
+    """What no cluster can do where each step runs on a machine of its own, or is not done yet."""
     makers = {path: step["name"] for step in graph["steps"] for path in step["files_made"] if "://" not in path}
     for step in graph["steps"]:
-        for tag, value in (("workers", step["workers"]), ("runner", step["runner"])):
-            if value:
-                message = f"Step {step['name']} has {tag}:{value}, but is compiled to run in one process."
-                yield finding("not-distributed", message, cell=step["cells"][0], name=step["name"])
+        if step["runner"] or (step["workers"] and not step["framework"]):
+            tag = f"runner:{step['runner']}" if step["runner"] else f"workers:{step['workers']}"
+            message = f"Step {step['name']} has {tag}, but is compiled to run in one process."
+            yield finding("not-distributed", message, cell=step["cells"][0], name=step["name"])
         for path in step["files_fixed"]:
             if path in makers and makers[path] != step["name"]:
                 message = f"Step {step['name']} reads {path}, which step {makers[path]} writes on another machine."

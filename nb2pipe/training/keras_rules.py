@@ -91,7 +91,7 @@ class _Rules:
     def _name(self, node: ast.Name | ast.Attribute) -> Iterator[Finding]:
         path = path_of(node, self.code.imports)
         text = ast.unparse(node)
-        if path.startswith("keras.") and not path.startswith(KERAS_3_HARMLESS):
+        if path.startswith("keras.") and not f"{path}.".startswith(KERAS_3_HARMLESS):
             message = (
                 f"{text} is of Keras 3, which cannot be trained on several workers: `from tensorflow import keras`."
             )

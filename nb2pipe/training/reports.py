@@ -14,7 +14,7 @@ from nb2pipe.pipeline.model import Pipeline, Step
 from nb2pipe.training.distribute import code_of, edited
 from nb2pipe.training.edits import Block, Edit, Insert, Lines, around
 from nb2pipe.training.model import Code, Key, Piece
-from nb2pipe.training.names import called
+from nb2pipe.training.names import path_of
 
 REASON = "reports to the trial"
 KERAS_WORDS = frozenset({"epochs", "callbacks", "validation_data", "validation_split", "steps_per_epoch"})
@@ -77,18 +77,24 @@ def xgboost_sites(code: Code, piece: Piece, objective: str) -> Iterator[Site]:
     if not any(path.split(".")[0] == "xgboost" for path in code.imports.values()):
         return
     for statement, call in _called_in(piece):
-        words = {keyword.arg for keyword in call.keywords}
-        if called(call, code.imports) in ("xgboost.train", "xgboost.training.train") and "evals" in words:
+        words, function = {keyword.arg for keyword in call.keywords}, _unspread(call.func)
+        if path_of(function, code.imports) in ("xgboost.train", "xgboost.training.train") and "evals" in words:
             yield from _with_callbacks(piece, call, "trial_reports.xgboost_callbacks")
-        elif _fits(call) and "eval_set" in words and _alone(piece, statement):
-            assert isinstance(call.func, ast.Attribute)
-            head = f"with trial_reports.xgboost_reports({ast.unparse(call.func.value)}):"
+        elif _fits(function) and "eval_set" in words and _alone(piece, statement):
+            assert isinstance(function, ast.Attribute)
+            head = f"with trial_reports.xgboost_reports({ast.unparse(function.value)}):"
             assert statement.end_lineno is not None
             yield Site(piece.key, (Block(statement.lineno, statement.end_lineno, head, REASON),))
 
 
-def _fits(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Attribute) and call.func.attr == "fit" and isinstance(call.func.value, ast.Name)
+def _unspread(function: ast.expr) -> ast.expr:
+    """A function, without what spreads it over workers around it."""
+    spread = isinstance(function, ast.Call) and ast.unparse(function.func) == "xgboost_workers.spread"
+    return function.args[0] if spread and isinstance(function, ast.Call) else function
+
+
+def _fits(function: ast.expr) -> bool:
+    return isinstance(function, ast.Attribute) and function.attr == "fit" and isinstance(function.value, ast.Name)
 
 
 # --- PyTorch ----------------------------------------------------------------------------------------------------------

@@ -125,12 +125,15 @@ def make_project(tmp_path: Path) -> MakeProject:
     return make
 
 
+FARES = (InputFile("data/fares.csv"),)
+
+
 @pytest.fixture
 def fares(make_project: MakeProject) -> Project:
     """load -> (train, count) -> report, with files, metrics and a parameter of every type."""
     project = make_project(
         {
-            step("load", cells=(1,), parameters=("rows", "scale"), files_in=(InputFile("data/fares.csv"),), **gives("fares")): """
+            step("load", cells=(1,), parameters=("rows", "scale"), files_in=FARES, **gives("fares")): """
                 from pathlib import Path
                 def load(rows, scale):
                     lines = Path("data/fares.csv").read_text().split()

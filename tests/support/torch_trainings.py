@@ -518,10 +518,10 @@ for i in range(3):
     F.cross_entropy(model(X), y).backward()
 print("trained")
 """,
-    "drawn_without_a_seed": """
-import numpy as np
+    "another_order_on_each_worker": """
+import os
 model = nn.Linear(6, 2)
-order = np.random.default_rng().permutation(101)
+order = torch.randperm(101, generator=torch.Generator().manual_seed(os.getpid()))
 for start in range(0, 101, 10):
     rows = order[start:start + 10]
     F.cross_entropy(model(X[rows]), y[rows]).backward()

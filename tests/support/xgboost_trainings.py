@@ -41,7 +41,7 @@ show(model.classes_, model.predict_proba(X_test), model.evals_result()["validati
     "weights_margins_missing_values": """
 X_gaps = np.where(rng.random(X.shape) < 0.2, np.nan, X)
 dtrain = xgb.DMatrix(X_gaps, label=y, weight=np.linspace(0.1, 1, len(y)), base_margin=X[:, 0])
-booster = xgb.train({"colsample_bytree": 0.6, "seed": 5}, dtrain, 6)
+booster = xgb.train([("colsample_bytree", 0.6), ("seed", 5)], dtrain, 6, [(dtrain, "train")])
 show(booster.predict(xgb.DMatrix(X_test)))
 """,
     "quantile_matrix_and_own_objective_over_all_rows": """

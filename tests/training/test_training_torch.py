@@ -198,7 +198,7 @@ FINDINGS = [
         "torchmetrics.A",
     ),
     (
-        "import time as t\nend = t.time() + 9\nfor b in loader:\n    model(X).sum().backward()\n    if t.time() > end: break",
+        "import time as t\nend = t.time() + 9\nwhile 1:\n    model(X).sum().backward()\n    if t.time() > end: break",
         "workers-unsound",
         "if t.time",
     ),

@@ -94,6 +94,35 @@ def test_every_change_has_its_reason(tmp_path: Path) -> None:
     assert all("workers" in reason or "worker" in reason for reason in reasons)
 
 
+REPORTING = """# %% tags=["parameters"]
+depth = 3  # tune: int(1, 5)
+# %% tags=["step:train", "workers:2"]
+import numpy as np, xgboost as xgb
+X, y = np.ones((9, 2)), np.ones(9)
+{training}
+# %% tags=["objective:minimize:loss"]
+loss = float(depth)
+"""
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        (
+            "d = xgb.DMatrix(X, label=y)\nxgb.train({}, d, evals=[(d, 'd')])",
+            "xgboost_workers.spread(xgb.train)({}, d, evals=[(d, 'd')], callbacks=trial_reports.xgboost_callbacks())",
+        ),
+        (
+            "m = xgb.XGBRegressor()\nm.fit(X, y, eval_set=[(X, y)])",
+            "with trial_reports.xgboost_reports(m):\n        xgboost_workers.spread(m.fit)(X, y, eval_set=[(X, y)])",
+        ),
+    ],
+)
+def test_a_trial_with_workers_is_told_how_it_goes(training: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "trees.py").write_text(REPORTING.replace("{training}", training), encoding="utf-8")
+    assert expected in load(tmp_path / "trees.py").project.files["trees/steps/train.py"]
+
+
 # --- what is refused, and what is not --------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("code", "found", "line", "words"),

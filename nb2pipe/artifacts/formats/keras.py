@@ -59,19 +59,32 @@ def _state(model: Any) -> list[Any]:
 
 
 def _details(model: Any) -> list[dict[str, Any]]:
-    """Of every layer whether it is trained; of the notebook's own classes plain attributes too."""
+    """Of every layer whether it is trained, and the seeds from which weights are made that are not
+    made yet; of the notebook's own classes plain attributes too."""
     found = []
     for layer in model._flatten_layers():
         own = {} if type(layer).__module__.startswith(("keras.", "tf_keras.")) else vars(layer)
         plain = {k: v for k, v in own.items() if type(v) in (bool, float, int, str)}
-        found.append({"trainable": layer.trainable, **plain})
+        found.append({"seeds": _seeds(layer), "plain": {"trainable": layer.trainable, **plain}})
     return found
+
+
+def _seeds(layer: Any) -> dict[str, int]:
+    """The seeds of a layer's initializers: Keras forgets those that it drew itself."""
+    made = {
+        name: getattr(item, "seed", None)
+        for name, item in vars(layer).items()
+        if "initializer" in name
+    }
+    return {name: seed for name, seed in made.items() if isinstance(seed, int)}
 
 
 def _set_details(model: Any, details: list[dict[str, Any]]) -> None:
     for layer, wanted in zip(model._flatten_layers(), details, strict=True):
         found = {"trainable": layer.trainable} | vars(layer)
-        for name, value in wanted.items():
+        for name, seed in wanted["seeds"].items():
+            getattr(layer, name).seed = seed
+        for name, value in wanted["plain"].items():
             if name not in found or found[name] != value:
                 setattr(layer, name, value)
 
@@ -86,7 +99,19 @@ def _custom_objects(model: Any) -> dict[str, Any]:
     functions = [item for item in parts + held if isinstance(item, FunctionType)]
     own = ("keras", "tf_keras", "tensorflow", "builtins")
     things: list[Any] = [*map(type, parts), *functions]
-    return {t.__name__: t for t in things if t.__module__.partition(".")[0] not in own}
+    custom = [t for t in things if t.__module__.partition(".")[0] not in own]
+    registered = {f"{package}>{t.__name__}": t for t in custom if (package := _package(model, t))}
+    return {**{t.__name__: t for t in custom}, **registered}
+
+
+def _package(model: Any, thing: Any) -> str:
+    """The package under which a class or function is registered with Keras, "" if it is not."""
+    if _is_legacy(model):
+        from tf_keras.saving import get_registered_name
+    else:
+        from keras.saving import get_registered_name
+    package, found, _ = str(get_registered_name(thing)).rpartition(">")
+    return package if found else ""
 
 
 @contextmanager

@@ -131,6 +131,7 @@ def split(
 @embedded(
     "digits_torch/cluster.py",
     "digits_torch/torch_workers.py",
+    "digits_torch/torch_rows.py",
     "digits_torch/trial_reports.py",
     "digits_torch/shared.py",
     "digits_torch/steps/train.py",
@@ -251,6 +252,7 @@ def report(
 @embedded(
     "digits_torch/cluster.py",
     "digits_torch/torch_workers.py",
+    "digits_torch/torch_rows.py",
     "digits_torch/trial_reports.py",
     "digits_torch/shared.py",
     "digits_torch/steps/train.py",
@@ -364,10 +366,6 @@ def pipeline(
         width=tune_task.outputs["width"],
     )
     train_task.set_display_name("train")
-    train_task.set_cpu_request("1")
-    train_task.set_cpu_limit("1")
-    train_task.set_memory_request("2Gi")
-    train_task.set_memory_limit("2Gi")
     train_task.set_env_variable("PYTHONHASHSEED", "0")
     evaluate_task = evaluate(
         model=train_task.outputs["model"],

@@ -130,6 +130,7 @@ def prepare(
 @embedded(
     "housing_xgboost/cluster.py",
     "housing_xgboost/xgboost_workers.py",
+    "housing_xgboost/trial_reports.py",
     "housing_xgboost/shared.py",
     "housing_xgboost/steps/train.py",
     "housing_xgboost/launch.py",
@@ -249,6 +250,7 @@ def explain(
 @embedded(
     "housing_xgboost/cluster.py",
     "housing_xgboost/xgboost_workers.py",
+    "housing_xgboost/trial_reports.py",
     "housing_xgboost/shared.py",
     "housing_xgboost/steps/train.py",
     "housing_xgboost/steps/evaluate.py",
@@ -357,6 +359,7 @@ def pipeline(
         rounds=rounds,
     )
     train_task.set_display_name("train")
+    train_task.set_env_variable("PYTHONHASHSEED", "0")
     evaluate_task = evaluate(
         features=prepare_task.outputs["features"],
         test=prepare_task.outputs["test"],

@@ -19,19 +19,27 @@ import itertools
 import os
 import random
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.data import DataLoader, Sampler
 
 from digits_torch import cluster
+from digits_torch.torch_rows import (
+    PLAIN,
+    Rows,
+    WholeBatch,
+    all_rows,
+    out_dims,
+    own_rows,
+    row_dims,
+    rows_of,
+)
 
 AHEAD = 256
 """How many batches of an epoch worker 0 tells the others at a time."""
@@ -204,90 +212,6 @@ class _Shared:
 _shared: WeakKeyDictionary[DataLoader[Any], _Shared] = WeakKeyDictionary()
 
 
-# --- rows ---------------------------------------------------------------------------------------
-class Rows(NamedTuple):
-    """The rows `start` to `stop` of a batch of `size`, which this worker computes."""
-
-    start: int
-    stop: int
-    size: int
-
-    @classmethod
-    def of(cls, size: int) -> Rows:
-        """Contiguous rows, as many as the other workers have, or one more."""
-        rank, workers = dist.get_rank(), dist.get_world_size()
-        return cls(size * rank // workers, size * (rank + 1) // workers, size)
-
-    @property
-    def many(self) -> int:
-        return self.stop - self.start
-
-    def times(self, tensor: Tensor, dim: int) -> int:
-        """How many entries along `dim` belong to one row; 0 where that dimension is no rows."""
-        if tensor.dim() <= dim or tensor.size(dim) % self.many:
-            return 0
-        return tensor.size(dim) // self.many
-
-
-def _gathered(part: Tensor, dim: int, times: int, rows: Rows) -> Tensor:
-    """The rows of all workers along `dim`, with `times` entries for each row."""
-    workers = dist.get_world_size()
-    ends = [times * (rows.size * rank // workers) for rank in range(workers + 1)]
-    counts = [stop - start for start, stop in zip(ends, ends[1:])]
-    first = part.detach().movedim(dim, 0).contiguous()
-    flat = first.reshape(len(first), -1).view(torch.uint8)  # bytes are sent for every data type
-    sent = flat.new_zeros((max(counts), flat.size(1)))
-    sent[: flat.size(0)] = flat
-    got = [torch.empty_like(sent) for _ in counts]
-    dist.all_gather(got, sent)
-    whole = torch.cat([bytes_[:count] for bytes_, count in zip(got, counts)]).view(part.dtype)
-    return whole.reshape(ends[-1], *first.shape[1:]).movedim(0, dim).contiguous()
-
-
-class _Cut(torch.autograd.Function):
-    """This worker's rows of a tensor that all workers have; its gradient is that of all rows."""
-
-    @staticmethod
-    def forward(ctx: Any, whole: Tensor, dim: int, times: int, rows: Rows) -> Tensor:
-        ctx.place = dim, times, rows
-        return whole.narrow(dim, times * rows.start, times * rows.many).clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Join.apply(gradient, *ctx.place) / dist.get_world_size(), None, None, None
-
-
-class _Join(torch.autograd.Function):
-    """The rows of all workers; its gradient is that of this worker's rows.
-
-    Since gradients are averaged in the end although each row counts on one worker only, it is
-    multiplied by the number of workers.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, part: Tensor, dim: int, times: int, rows: Rows) -> Tensor:
-        ctx.place = dim, times, rows
-        return _gathered(part, dim, times, rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Cut.apply(gradient, *ctx.place) * dist.get_world_size(), None, None, None
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all workers, on all workers."""
-
-    @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        total = part.contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Sum.apply(gradient)
-
-
 # --- forward ------------------------------------------------------------------------------------
 def replicated(module: Any) -> Any:
     """`module`, which for training computes on each worker some rows of a batch, for all workers.
@@ -342,7 +266,7 @@ class _Call:
         self.replica.running = True
         try:
             plan = self.plan(given, form)
-            if plan and _rows(given, plan.inputs).size >= dist.get_world_size():
+            if plan and rows_of(given, plan.inputs).size >= dist.get_world_size():
                 return self.in_parts(given, form, plan)
             return self.module(*args, **kwargs)
         finally:
@@ -367,8 +291,8 @@ class _Call:
         kind = (self.module.training, str(form), *map(_kind, given))
         if kind in self.replica.plans:
             return self.replica.plans[kind]
-        cuts = [cut for cut in (_row_dims(given, dim) for dim in (0, 1)) if cut]
-        able = [cut for cut in cuts if _rows(given, cut).size >= dist.get_world_size()]
+        cuts = [dims for dims in (row_dims(given, dim) for dim in (0, 1)) if dims]
+        able = [dims for dims in cuts if rows_of(given, dims).size >= dist.get_world_size()]
         for inputs in able:
             outputs = self.proved(given, form, inputs)
             if outputs is not None:
@@ -391,7 +315,7 @@ class _Call:
         Copies of the module compute both, so that nothing of it changes; without the dropout
         inside attention and recurrent layers, which is drawn for each part.
         """
-        rows = _rows(given, inputs)
+        rows = rows_of(given, inputs)
         with _randomness_kept():
             whole, parted = _quiet(copy.deepcopy(self.module)), _quiet(copy.deepcopy(self.module))
             state = _torch_state()
@@ -400,12 +324,12 @@ class _Call:
             _set_torch_state(state)
             try:
                 local = tree_flatten(_computed(parted, [*map(_copied, given)], form, inputs))[0]
-                outputs = _out_dims(expected, local, rows)
+                outputs = out_dims(expected, local, rows)
             except Exception:  # a wrong cut fails in any way; another one may be right
                 local, outputs = [], None
             if not _agreed([outputs]) or outputs is None:
                 return None
-            joined = _joined(local, outputs, rows)
+            joined = all_rows(local, outputs, rows)
             pairs = [*zip(expected, joined), *zip(whole.buffers(), parted.buffers())]
             if not _all_agree(all(_close(one, other) for one, other in pairs)):
                 return None
@@ -426,40 +350,18 @@ class _Call:
         for value, dim in zip(local, plan.outputs):
             if isinstance(value, Tensor) and dim is None:
                 _check_equal(value)
-        return tree_unflatten(_joined(local, plan.outputs, _rows(given, plan.inputs)), out_form)
+        return tree_unflatten(all_rows(local, plan.outputs, rows_of(given, plan.inputs)), out_form)
 
 
 def _computed(
     module: nn.Module, given: Sequence[Any], form: Any, inputs: tuple[int | None, ...]
 ) -> Any:
     """What `module` gives for this worker's rows of the batch `given`."""
-    rows = _rows(given, inputs)
-    cut = [v if dim is None else _cut(v, dim, rows) for v, dim in zip(given, inputs)]
-    args, kwargs = tree_unflatten(cut, form)
-    with _WholeBatch(rows, next(dim for dim in inputs if dim is not None)):
+    rows = rows_of(given, inputs)
+    own = [v if dim is None else own_rows(v, dim, rows) for v, dim in zip(given, inputs)]
+    args, kwargs = tree_unflatten(own, form)
+    with WholeBatch(rows, next(dim for dim in inputs if dim is not None)):
         return module(*args, **kwargs)
-
-
-def _cut(whole: Tensor, dim: int, rows: Rows) -> Tensor:
-    if whole.size(dim) != rows.size:
-        raise RuntimeError(f"one input has {rows.size} rows and another {whole.size(dim)}")
-    if not whole.requires_grad:
-        return whole.narrow(dim, rows.start, rows.many)
-    part: Tensor = _Cut.apply(whole, dim, 1, rows)
-    return part
-
-
-def _joined(local: Sequence[Any], outputs: Sequence[int | None], rows: Rows) -> list[Any]:
-    """The outputs for the whole batch."""
-    return [_join(v, dim, rows) if isinstance(v, Tensor) else v for v, dim in zip(local, outputs)]
-
-
-def _join(part: Tensor, dim: int | None, rows: Rows) -> Tensor:
-    if dim is None:
-        return part
-    joined = _Join.apply if part.requires_grad else _gathered
-    whole: Tensor = joined(part, dim, rows.times(part, dim), rows)
-    return whole
 
 
 def _check_equal(value: Tensor) -> None:
@@ -469,48 +371,6 @@ def _check_equal(value: Tensor) -> None:
     dist.all_reduce(high, dist.ReduceOp.MAX)
     if not _close(low.to(value.dtype), high.to(value.dtype)):
         raise RuntimeError("an output that has no rows is computed from the rows of the batch")
-
-
-def _row_dims(given: Sequence[Any], dim: int) -> tuple[int | None, ...] | None:
-    """Along which dimension to cut each input, if that is `dim` for the first one."""
-    tensors = [value for value in given if isinstance(value, Tensor) and value.dim() > 0]
-    if not tensors or tensors[0].dim() <= dim:
-        return None
-    size = tensors[0].size(dim)
-    return tuple(_dim_of_size(v, size, dim) if isinstance(v, Tensor) else None for v in given)
-
-
-def _dim_of_size(tensor: Tensor, size: int, first: int) -> int | None:
-    dims = sorted(range(tensor.dim()), key=lambda dim: dim != first)
-    return next((dim for dim in dims if tensor.size(dim) == size), None)
-
-
-def _rows(given: Sequence[Any], inputs: Sequence[int | None]) -> Rows:
-    return Rows.of(next(v.size(dim) for v, dim in zip(given, inputs) if dim is not None))
-
-
-def _out_dims(
-    expected: Sequence[Any], local: Sequence[Any], rows: Rows
-) -> tuple[int | None, ...] | None:
-    """Along which dimension the parts make the whole; None where no one dimension does."""
-    dims: list[int | None] = []
-    for whole, part in zip(expected, local):
-        if not isinstance(whole, Tensor) or not isinstance(part, Tensor):
-            if type(whole) is not type(part) or not isinstance(whole, PLAIN) or whole != part:
-                return None
-            dims.append(None)
-            continue
-        other = [d for d, sizes in enumerate(zip(whole.shape, part.shape)) if sizes[0] != sizes[1]]
-        if whole.dim() != part.dim() or len(other) > 1:
-            return None
-        for dim in other:
-            if whole.size(dim) != rows.times(part, dim) * rows.size:
-                return None
-        dims.append(other[0] if other else None)
-    return tuple(dims) if len(expected) == len(local) else None
-
-
-PLAIN = (type(None), bool, int, float, str)
 
 
 def _kind(value: Any) -> Any:
@@ -604,111 +464,6 @@ def _agreed(values: Sequence[Any]) -> bool:
     found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(found, own)
     return all(torch.equal(own, other) for other in found)
-
-
-# --- what depends on the whole batch ------------------------------------------------------------
-class _WholeBatch(TorchFunctionMode):
-    """While a module computes some rows: what depends on all rows of the batch goes by all of them.
-
-    Batch normalisation takes mean and variance over the rows of all workers, and random numbers are
-    drawn for all rows, of which this worker takes its own: as if one worker computed them.
-    """
-
-    def __init__(self, rows: Rows, dim: int) -> None:
-        super().__init__()
-        self.rows, self.dim = rows, dim
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for functions, instead in INSTEAD:
-            if func in functions:
-                return instead(self, func, *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def whole(self, shape: Sequence[int]) -> tuple[list[int], int]:
-        """The shape for the whole batch of a tensor of `shape`, and its entries for a row or 0."""
-        fits = len(shape) > self.dim and shape[self.dim] % self.rows.many == 0
-        times = shape[self.dim] // self.rows.many if fits else 0
-        size = {self.dim: times * self.rows.size} if times else {}
-        return [size.get(dim, length) for dim, length in enumerate(shape)], times
-
-    def rows_of(self, shape: Sequence[int]) -> tuple[list[int], int]:
-        """The same for a tensor that has one entry for a row, or else is not one of rows."""
-        whole, times = self.whole(shape)
-        return (whole, times) if times == 1 else (list(shape), 0)
-
-    def own(self, whole: Tensor, times: int) -> Tensor:
-        """This worker's rows of a tensor for the whole batch."""
-        start, count = times * self.rows.start, times * self.rows.many
-        return whole.narrow(self.dim, start, count).clone() if times else whole
-
-    def dropout(
-        self, func: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-    ) -> Tensor:
-        shape, times = self.whole(input.shape)
-        if not times or not training or p == 0:
-            return func(input, p, training, inplace)  # type: ignore[no-any-return]
-        ones = torch.ones(shape, dtype=input.dtype, device=input.device)
-        kept = self.own(func(ones, p, True, False), times)
-        return input.mul_(kept) if inplace else input * kept
-
-    def like(self, func: Any, input: Tensor, **kwargs: Any) -> Tensor:
-        shape, times = self.rows_of(input.shape)
-        return self.own(func(input.new_empty(shape), **kwargs), times)
-
-    def new(self, func: Any, *sizes: Any, **kwargs: Any) -> Tensor:
-        given = kwargs.pop("size", sizes)
-        shape, times = self.rows_of(given if not given or isinstance(given[0], int) else given[0])
-        return self.own(func(shape, **kwargs), times)
-
-    def into(self, func: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        shape, times = self.rows_of(tensor.shape)
-        if not times or any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
-            return func(tensor, *args, **kwargs)  # type: ignore[no-any-return]
-        return tensor.copy_(self.own(func(tensor.new_empty(shape), *args, **kwargs), times))
-
-    def batch_norm(
-        self,
-        func: Any,
-        input: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        if not training:
-            known = running_mean, running_var, weight, bias, False, momentum, eps
-            return func(input, *known)  # type: ignore[no-any-return]
-        exact = input.float() if input.dtype in (torch.half, torch.bfloat16) else input
-        over = [0, *range(2, input.dim())]
-        shape = [1, -1, *[1] * (input.dim() - 2)]
-        number = _Sum.apply(exact.new_tensor(input.numel() / input.size(1)))
-        mean = _Sum.apply(exact.sum(over)) / number
-        centred = exact - mean.reshape(shape)
-        variance = _Sum.apply((centred * centred).sum(over)) / number
-        with torch.no_grad():
-            if running_mean is not None:
-                running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-            if running_var is not None:
-                unbiased = variance * number / (number - 1)
-                running_var.lerp_(unbiased.to(running_var.dtype), momentum)
-        output = centred * torch.rsqrt(variance + eps).reshape(shape)
-        output = output if weight is None else output * weight.reshape(shape)
-        return (output if bias is None else output + bias.reshape(shape)).to(input.dtype)
-
-
-INSTEAD: tuple[tuple[set[Any], Callable[..., Tensor]], ...] = (
-    ({F.batch_norm}, _WholeBatch.batch_norm),
-    ({F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}, _WholeBatch.dropout),
-    ({torch.rand_like, torch.randn_like}, _WholeBatch.like),
-    ({torch.rand, torch.randn}, _WholeBatch.new),
-    (
-        {Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.exponential_},
-        _WholeBatch.into,
-    ),
-)
 
 
 # --- gradients ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Tells the tuning how a trial goes while it still trains, so that a hopeless one can end early.
 
-A trial is given the file for its reports in TRIAL_REPORTS. Outside of a trial nothing is reported
+A trial is given the file for its reports in TRIAL_REPORTS; one of Katib prints them as lines
+"objective: NAME=VALUE", one of Vertex AI tells hypertune. Outside of a trial nothing is reported
 and nothing changes.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +18,13 @@ from digits_torch import cluster
 
 OBJECTIVE = "test_loss"
 GOAL = "minimize"
+VARIABLES = ("TRIAL_REPORTS", "KATIB_TRIAL", "CLOUD_ML_TRIAL_ID")
 HIGHER_IS_BETTER = {"accuracy", "acc", "auc", "aucpr", "f1", "map", "ndcg", "precision", "recall"}
 
 
 def is_trial() -> bool:
     """Whether this process belongs to a trial and is the one of its workers that reports."""
-    return bool(os.environ.get("TRIAL_REPORTS")) and cluster.is_chief()
+    return any(map(os.environ.get, VARIABLES)) and cluster.is_chief()
 
 
 def report(step: int, name: str, value: Any) -> None:
@@ -32,8 +35,19 @@ def report(step: int, name: str, value: Any) -> None:
     """
     if not is_trial():
         return
+    same = name in (OBJECTIVE, f"val_{OBJECTIVE}")
+    if "KATIB_TRIAL" in os.environ:
+        if same and math.isfinite(value):  # Katib takes what it read last for the result
+            print(f"\nobjective: test_loss={float(value)!r}", flush=True)
+        return
+    if "CLOUD_ML_TRIAL_ID" in os.environ:
+        if same and math.isfinite(value):
+            from digits_torch import trial
+
+            trial.measured(float(value))
+        return
     rises = bool(HIGHER_IS_BETTER & set(name.lower().split("_")))
-    agrees = name in (OBJECTIVE, f"val_{OBJECTIVE}") or rises == (GOAL == "maximize")
+    agrees = same or rises == (GOAL == "maximize")
     row = {"step": int(step), "value": float(value) if agrees else -float(value)}
     with open(os.environ["TRIAL_REPORTS"], "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
@@ -46,7 +60,7 @@ def best_name(names: list[str]) -> str:
 
 
 def keras_callbacks(given: Any = None) -> Any:
-    """The callbacks of a Keras `fit`: the `given` ones, and in a trial one that reports every epoch."""
+    """The callbacks of a Keras `fit`: the `given` ones, and in a trial one that reports."""
     if not is_trial():
         return given
     import sys

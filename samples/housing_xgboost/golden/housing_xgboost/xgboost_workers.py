@@ -11,11 +11,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import inspect
 import io
 import json
+import os
 import random
 import socket
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +61,7 @@ class _Peers:
     def __init__(self, place: cluster.Place) -> None:
         host, _, port = place.address.rpartition(":")
         address, others = (host.strip("[]"), int(port)), place.size - 1
-        self.place = place
+        self.place, self.process = place, os.getpid()
         self.host = socket.getaddrinfo(address[0], None, type=socket.SOCK_STREAM)[0][4][0]
         self._sockets = [_connected(address)] if place.rank else _accepted(address, others)
         self._files = [one.makefile("rw", encoding="utf-8") for one in self._sockets]
@@ -150,7 +153,7 @@ def spread(call: Call) -> Call:
     Whatever else it does, every worker does in full.
     """
     peers = _peers
-    if peers is None:
+    if peers is None or peers.process != os.getpid():  # a fork of a worker is none
         return call
 
     train = functools.partial(_train, peers, xgboost.train)
@@ -166,21 +169,17 @@ def spread(call: Call) -> Call:
 
 
 def _train(
-    peers: _Peers,
-    train: Callable[..., xgboost.Booster],
-    params: Mapping[str, Any],
-    dtrain: xgboost.DMatrix,
-    num_boost_round: int = 10,
-    **options: Any,
+    peers: _Peers, train: Callable[..., xgboost.Booster], *args: Any, **words: Any
 ) -> xgboost.Booster:
     """xgboost.train on this worker's rows, together with the others."""
-    params, place = dict(params), peers.place
+    options = {**dict(zip(inspect.signature(train).parameters, args)), **words}
+    params, dtrain, place = dict(options.pop("params")), options.pop("dtrain"), peers.place
     cuts = _cuts(dtrain, place.size)
     why = _alone(params, dtrain, cuts)
     if why:
         if not place.rank:
             print(f"each worker trains on all rows: {why}", file=sys.stderr)
-        return train(params, dtrain, num_boost_round, **options)
+        return train(params, dtrain, **options)
     peers.agree("training data", _digest(dtrain))
     rows = slice(cuts[place.rank], cuts[place.rank + 1])
     whole = dtrain if isinstance(dtrain, xgboost.QuantileDMatrix) else _quantiles(params, dtrain)
@@ -192,7 +191,7 @@ def _train(
         if options.get("obj") is not None:
             options["obj"] = _of_all_rows(options["obj"], dtrain, rows)
         with _refers(own, options["evals"]):
-            booster = train(params, own, num_boost_round, **options)
+            booster = train(params, own, **options)
     for scores in (scores for metrics in (log or {}).values() for scores in metrics.values()):
         scores[:] = map(float, scores)
     return booster
@@ -207,6 +206,8 @@ def _alone(params: Mapping[str, Any], dtrain: xgboost.DMatrix, cuts: Sequence[in
         return "an updater is chosen by hand"
     if isinstance(dtrain, getattr(xgboost, "ExtMemQuantileDMatrix", ())):
         return "the data are in external memory"
+    if threading.current_thread() is not threading.main_thread():
+        return "it runs in a thread, of which the workers may start several in another order"
     if "c" in (dtrain.feature_types or ()):
         return "there are categorical features"
     if str(params.get("objective")).startswith("rank:") and len(dtrain.get_weight()):
@@ -284,6 +285,9 @@ def _together(peers: _Peers) -> Iterator[None]:
         context.__enter__()
     try:
         yield
+    except BaseException as error:
+        error.at = time.time()  # type: ignore[attr-defined]  # the others fail when this one leaves
+        raise
     finally:
         context.__exit__()
     if tracker:

@@ -385,19 +385,32 @@ def _state(model: Any) -> list[Any]:
 
 
 def _details(model: Any) -> list[dict[str, Any]]:
-    """Of every layer whether it is trained; of the notebook's own classes plain attributes too."""
+    """Of every layer whether it is trained, and the seeds from which weights are made that are not
+    made yet; of the notebook's own classes plain attributes too."""
     found = []
     for layer in model._flatten_layers():
         own = {} if type(layer).__module__.startswith(("keras.", "tf_keras.")) else vars(layer)
         plain = {k: v for k, v in own.items() if type(v) in (bool, float, int, str)}
-        found.append({"trainable": layer.trainable, **plain})
+        found.append({"seeds": _seeds(layer), "plain": {"trainable": layer.trainable, **plain}})
     return found
+
+
+def _seeds(layer: Any) -> dict[str, int]:
+    """The seeds of a layer's initializers: Keras forgets those that it drew itself."""
+    made = {
+        name: getattr(item, "seed", None)
+        for name, item in vars(layer).items()
+        if "initializer" in name
+    }
+    return {name: seed for name, seed in made.items() if isinstance(seed, int)}
 
 
 def _set_details(model: Any, details: list[dict[str, Any]]) -> None:
     for layer, wanted in zip(model._flatten_layers(), details, strict=True):
         found = {"trainable": layer.trainable} | vars(layer)
-        for name, value in wanted.items():
+        for name, seed in wanted["seeds"].items():
+            getattr(layer, name).seed = seed
+        for name, value in wanted["plain"].items():
             if name not in found or found[name] != value:
                 setattr(layer, name, value)
 
@@ -412,7 +425,19 @@ def _custom_objects(model: Any) -> dict[str, Any]:
     functions = [item for item in parts + held if isinstance(item, FunctionType)]
     own = ("keras", "tf_keras", "tensorflow", "builtins")
     things: list[Any] = [*map(type, parts), *functions]
-    return {t.__name__: t for t in things if t.__module__.partition(".")[0] not in own}
+    custom = [t for t in things if t.__module__.partition(".")[0] not in own]
+    registered = {f"{package}>{t.__name__}": t for t in custom if (package := _package(model, t))}
+    return {**{t.__name__: t for t in custom}, **registered}
+
+
+def _package(model: Any, thing: Any) -> str:
+    """The package under which a class or function is registered with Keras, "" if it is not."""
+    if _is_legacy(model):
+        from tf_keras.saving import get_registered_name
+    else:
+        from keras.saving import get_registered_name
+    package, found, _ = str(get_registered_name(thing)).rpartition(">")
+    return package if found else ""
 
 
 @contextmanager
@@ -575,7 +600,7 @@ def _pickler(stream: Any) -> pickle.Pickler:
             if _has_own_getattr(type(obj)):
                 return _reduced_plainly(obj)
             if isinstance(obj, BaseException) and _is_plain(type(obj)):
-                return copyreg.__newobj__, (type(obj), *obj.args), obj.__dict__ or None  # type: ignore[attr-defined]
+                return NEW_OBJECT, (type(obj), *obj.args), obj.__dict__ or None
             if isinstance(obj, type) and (name := _other_name(obj)):
                 return getattr, (sys.modules[obj.__module__], name)
             reduced = super().reducer_override(obj)
@@ -596,7 +621,7 @@ def _reduced_cell(cell: types.CellType) -> tuple[Any, ...]:
 
 
 def _with_own_cells(function: types.FunctionType, reduced: Any) -> Any:
-    """Closures made by one call share variables: cloudpickle would give each a variable of its own."""
+    """Closures of one call share variables: cloudpickle would give each a variable of its own."""
     if not function.__closure__ or not isinstance(reduced, tuple):
         return reduced
     make, arguments, *rest = reduced
@@ -604,6 +629,9 @@ def _with_own_cells(function: types.FunctionType, reduced: Any) -> Any:
 
 
 HEAP_TYPE = 1 << 9  # of the flags of a type: it was made by a `class` statement
+
+
+NEW_OBJECT: Any = vars(copyreg)["__newobj__"]
 
 
 PICKLING = (
@@ -617,7 +645,7 @@ PICKLING = (
 
 
 def _has_own_getattr(cls: type) -> bool:
-    """Whether a plain class answers for attributes that are not there, but says nothing of pickling.
+    """Whether a class answers for attributes that are not there, and says nothing of pickling.
 
     Pickle asks every object for methods that it may lack: `__getattr__` would be called for them.
     """
@@ -627,13 +655,13 @@ def _has_own_getattr(cls: type) -> bool:
 
 
 def _is_plain(cls: type) -> bool:
-    """Whether a class says nothing of how it is pickled, nor do its bases that are written in Python."""
+    """Whether a class and its bases in Python say nothing of how it is pickled."""
     own = {name for base in cls.__mro__ if base.__flags__ & HEAP_TYPE for name in vars(base)}
     return own.isdisjoint((*PICKLING, "__slots__"))
 
 
 def _other_name(cls: type) -> str | None:
-    """The name of a class in its module when that is not its own: `Point = namedtuple("P", "x y")`."""
+    """The name of a class in its module if not its own: `Point = namedtuple("P", "x y")`."""
     names = vars(sys.modules.get(cls.__module__) or object)
     if not cls.__module__.startswith(f"{__package__}.") or names.get(cls.__qualname__) is cls:
         return None
@@ -645,7 +673,7 @@ def _reduced_plainly(obj: Any) -> tuple[Any, ...]:
     items = list(list.__iter__(obj)) if isinstance(obj, list) else []
     pairs = list(dict.items(obj)) if isinstance(obj, dict) else []
     state = object.__getattribute__(obj, "__dict__")
-    return copyreg.__newobj__, (type(obj),), state, iter(items), iter(pairs), _fill  # type: ignore[attr-defined]
+    return NEW_OBJECT, (type(obj),), state, iter(items), iter(pairs), _fill
 
 
 def _fill(obj: Any, state: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xgboost as xgb
 
 from housing_xgboost import xgboost_workers
+from housing_xgboost import trial_reports
 from housing_xgboost.shared import SEED
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def train(
         evals=[(dtrain, "train"), (dvalid, "valid")],
         early_stopping_rounds=patience,
         evals_result=history,
-        verbose_eval=20,
+        verbose_eval=20, callbacks=trial_reports.xgboost_callbacks(),
     )
 
     # Cell 12
