@@ -116,6 +116,9 @@ class Conversion:
     @cached_property
     def project(self) -> Project:
         """The generated project in memory. Raises Refused when there are errors."""
+        return self._generated(self.options.target)
+
+    def _generated(self, target: str) -> Project:
         from nb2pipe.codegen.project import generate, sample_data
         from nb2pipe.pipeline.lift import lifted
 
@@ -127,7 +130,7 @@ class Conversion:
                 lifted(self.pipeline),
                 self.notebook,
                 data=sample_data(self.pipeline, folder),
-                platform="vertex" if self.options.target == "vertex" else "kfp",
+                platform="vertex" if target == "vertex" else "kfp",
             )
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -162,9 +165,11 @@ class Conversion:
         from nb2pipe.codegen.write import write
         from nb2pipe.targets.base import load_target
 
-        place = load_target(target or self.options.target)
+        wanted = target or self.options.target
+        place = load_target(wanted)
+        project = self.project if wanted == self.options.target else self._generated(wanted)
         folder = Path(out) if out is not None else self.folder
-        written = write(self.project, folder, finish=lambda staged: [place.compile(staged)])
+        written = write(project, folder, finish=lambda staged: [place.compile(staged)])
         compiled = folder / "pipeline.yaml"
         return Converted(folder, compiled if compiled.is_file() else None, written, (*self.findings, *written.findings))
 

@@ -58,7 +58,7 @@ def shared_file(shared: Shared, context: Context) -> Source:
 def helper_imports(package: str, frameworks: Iterable[str], reports: bool) -> list[str]:
     """The imports of the generated modules that spread a training over workers, and report to a trial."""
     names = [*(f"{name}_workers" for name in frameworks), *(["trial_reports"] if reports else [])]
-    return [f"from {package} import {name}" for name in names]
+    return [f"from {package} import {', '.join(names)}"] if names else []
 
 
 def shared_import(package: str, step: Step) -> list[str]:

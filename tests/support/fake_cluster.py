@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support.kube_schemas import schema_errors
+from kube_schemas import schema_errors
 
 Json = dict[str, Any]
 NAMESPACE, TOKEN = "team-a", "s3cret"
@@ -189,7 +189,9 @@ class FakeCluster:
     def _run_TFJob(self, name: str, manifest: Json) -> None:
         self._says(name, "Created", "Running")
         replicas = manifest["spec"]["tfReplicaSpecs"]
-        hosts = {kind.lower(): [f"localhost:{free_port()}" for _ in range(r["replicas"])] for kind, r in replicas.items()}
+        hosts = {
+            kind.lower(): [f"localhost:{free_port()}" for _ in range(r["replicas"])] for kind, r in replicas.items()
+        }
         labels, pods = {"training.kubeflow.org/job-name": name}, []
         for kind, replica in replicas.items():
             [container] = replica["template"]["spec"]["containers"]
@@ -213,7 +215,7 @@ class FakeCluster:
         chance, metric = random.Random(0), spec["objective"]["objectiveMetricName"]
         [pattern] = spec["metricsCollectorSpec"]["source"]["filter"]["metricsFormat"]
         for number in range(spec["maxTrialCount"]):
-            values = {row["name"]: _proposed(row, chance) for row in spec["parameters"]}
+            values = {row["name"]: _proposed(row, number, chance) for row in spec["parameters"]}
             pod = self._trial(name, f"{name}-{number}", spec["trialTemplate"], values)
             code = self._wait(pod)
             found = [m[2] for line in self._metrics(pod) if (m := re.search(pattern, line)) and m[1] == metric]
@@ -263,7 +265,7 @@ class FakeCluster:
         self.environments.append(env)
         words = [expanded(word, env) for word in [*container["command"], *container.get("args", [])]]
         pod = Pod(name, labels, folder)
-        with self.lock, open(folder / "log", "wb") as log:
+        with self.lock, (folder / "log").open("wb") as log:
             self.pods[job].append(pod)
             if job in self.jobs:
                 pod.process = subprocess.Popen(
@@ -287,12 +289,14 @@ def expanded(text: str, env: Mapping[str, str]) -> str:
     return re.sub(r"\$(\$|\(([\w.-]+)\))", lambda m: "$" if m[1] == "$" else env.get(m[2], m[0]), text)
 
 
-def _proposed(row: Json, chance: random.Random) -> str:
+def _proposed(row: Json, number: int, chance: random.Random) -> str:
     space = row["feasibleSpace"]
     if "list" in space:
-        return str(chance.choice(space["list"]))
+        return str(space["list"][number % len(space["list"])])
     low, high = float(space["min"]), float(space["max"])
-    value = low * (high / low) ** chance.random() if space["distribution"] == "logUniform" else chance.uniform(low, high)
+    value = (
+        low * (high / low) ** chance.random() if space["distribution"] == "logUniform" else chance.uniform(low, high)
+    )
     return str(round(value)) if row["parameterType"] == "int" else repr(value)
 
 

@@ -1,4 +1,4 @@
-"""The published schemas of what the generated code sends to Kubernetes: an unknown field is an error, as is a missing one."""
+"""The published schemas of what the generated code sends to Kubernetes: no field may be unknown, none missing."""
 
 from __future__ import annotations
 
@@ -46,9 +46,13 @@ def _round_trip(model: Any, manifest: Json) -> list[str]:
 def _differences(given: Any, known: Any, where: str) -> list[str]:
     if isinstance(given, Mapping) and isinstance(known, Mapping):
         lost = [f"{where}.{key} is unknown" for key in given if key not in known]
-        return lost + [e for key in given if key in known for e in _differences(given[key], known[key], f"{where}.{key}")]
+        return lost + [
+            e for key in given if key in known for e in _differences(given[key], known[key], f"{where}.{key}")
+        ]
     if isinstance(given, list) and isinstance(known, list) and len(given) == len(known):
-        return [e for i, pair in enumerate(zip(given, known, strict=True)) for e in _differences(*pair, f"{where}[{i}]")]
+        return [
+            e for i, pair in enumerate(zip(given, known, strict=True)) for e in _differences(*pair, f"{where}[{i}]")
+        ]
     return [] if given == known else [f"{where} is {given!r}, becomes {known!r}"]
 
 
@@ -60,7 +64,13 @@ def _model(name: str) -> Any:
     return getattr(client, name)
 
 
-PLAIN: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "object": object, "float": (int, float)}
+PLAIN: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "object": object,
+    "float": (int, float),
+}
 
 
 def _swagger(kind: str, value: Any, where: str) -> list[str]:
@@ -84,4 +94,6 @@ def _swagger(kind: str, value: Any, where: str) -> list[str]:
         model(**{names[key]: item for key, item in value.items() if key in names})
     except ValueError as error:
         found.append(f"{where}: {error}")
-    return found + [e for key, item in value.items() if key in types for e in _swagger(types[key], item, f"{where}.{key}")]
+    return found + [
+        e for key, item in value.items() if key in types for e in _swagger(types[key], item, f"{where}.{key}")
+    ]

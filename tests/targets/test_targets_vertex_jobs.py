@@ -257,6 +257,8 @@ def test_trials_run_and_the_best_parameters_come_back_with_their_types(
     [job] = server.jobs.values()
     assert [trial.state.name for trial in job.message.trials] == ["SUCCEEDED"] * 4
     values = {trial.id: trial.final_measurement.metrics[0].value for trial in job.message.trials}
+    steps = {trial.id: trial.final_measurement.step_count for trial in job.message.trials}
+    assert steps == {trial.id: trial.parameters[3].value + 1 for trial in job.message.trials}  # each round, and the end
     winner = min(job.message.trials, key=lambda trial: values[trial.id])
     assert found == {row.parameter_id: row.value for row in winner.parameters}
     assert {name: type(value) for name, value in found.items()} == {"eta": float, "depth": int, "booster": str, "rounds": int}
@@ -264,7 +266,7 @@ def test_trials_run_and_the_best_parameters_come_back_with_their_types(
     assert len(server.jobs) == 1
 
 
-@pytest.mark.parametrize(("broken", "failed"), [(5, range(1, 4)), (-2, range(0, 1))])
+@pytest.mark.parametrize(("broken", "failed"), [(8, range(2, 3)), (-2, range(0, 1))])
 def test_a_trial_that_fails_is_left_out(
     jobs: ModuleType, project: Path, uris: dict[str, str], server: Any, broken: int, failed: range
 ) -> None:
