@@ -47,7 +47,10 @@ _OF_THE_MAKER = ("__init__", "__new__", "get_config", "from_config")
 
 
 def _family(path: str | None) -> str | None:
-    root = (path or "").partition(".")[0]
+    """The library, or its part, whose classes run methods of each other's subclasses: a data loader runs no network."""
+    root, *parts = (path or "").split(".")
+    if root == "torch":
+        return ".".join([root, *parts[:1]])
     return "tensorflow" if root in ("keras", "tf_keras") else root or None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import sys
 import warnings
@@ -67,6 +68,7 @@ def run_pipeline(settings: dict[str, Any]) -> None:
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         without_pip(executor.get("container", {}))
     text = yaml.dump_all(documents[:1])  # settings for Kubernetes mean nothing here
+    text = re.sub(r"\{\{\$\.pipeline_google_cloud_\w+}}", "", text)  # kfp fails at what only Vertex AI knows
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=settings["root"], raise_on_error=True)
     components.load_component_from_text(text)(**settings["arguments"])
 

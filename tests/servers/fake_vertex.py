@@ -221,9 +221,7 @@ def service_account(path: Path) -> tuple[Path, Callable[[str], None]]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     email = f"tests@{PROJECT}.iam.gserviceaccount.com"
     described = {
         "type": "service_account", "project_id": PROJECT, "private_key_id": "1", "private_key": private.decode(),

@@ -69,7 +69,9 @@ def _check_spec(spec: Any) -> None:
         container = pool.container_spec
         must(container.image_uri, "image_uri is required")
         must(all(len(word) <= ARGUMENTS for word in [*container.command, *container.args]), "an argument is too long")
-        must(all("$PROGRAM" != word != "$JOB" for word in [*container.command, *container.args]), "nothing is filled in")
+        must(
+            all("$PROGRAM" != word != "$JOB" for word in [*container.command, *container.args]), "nothing is filled in"
+        )
         must(len(container.env) <= 100, "at most 100 variables")
         must(all(re.fullmatch(r"[A-Za-z_]\w*", variable.name) for variable in container.env), "a variable's name")
     prefix = spec.base_output_directory.output_uri_prefix

@@ -97,8 +97,12 @@ def run_pools(
     for i, pool in enumerate(spec.worker_pool_specs):
         for index in range(pool.replica_count):
             name = f"workerpool{i}"
-            env = _environment(spec, hosts, name, index, number, trial) | {e.name: e.value for e in pool.container_spec.env}
-            env["CLOUD_ML_HP_METRIC_FILE"] = str(place / ("output.metrics" if name == "workerpool0" else f"m{i}{index}"))
+            env = _environment(spec, hosts, name, index, number, trial) | {
+                e.name: e.value for e in pool.container_spec.env
+            }
+            env["CLOUD_ML_HP_METRIC_FILE"] = str(
+                place / ("output.metrics" if name == "workerpool0" else f"m{i}{index}")
+            )
             command = [*without_pip(list(pool.container_spec.command)), *pool.container_spec.args, *flags]
             with (place / f"{name}-{index}.log").open("wb") as log:
                 running[f"{name}-{index}"] = subprocess.Popen(

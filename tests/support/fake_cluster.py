@@ -128,7 +128,8 @@ class FakeCluster:
         """The variables of a pod of this cluster that starts jobs."""
         host, port = self.server.server_address[:2]
         own = {"KUBERNETES_SERVICE_HOST": str(host), "KUBERNETES_SERVICE_PORT": str(port), "JOB_POLL_SECONDS": "0.05"}
-        return {**os.environ, **own, "FAKE_CLUSTER": str(self.folder), "PYTHONPATH": str(self.folder)}
+        own |= {"KFP_POD_NAME": "component", "KFP_POD_UID": "c0ffee", "FAKE_CLUSTER": str(self.folder)}
+        return {**os.environ, **own, "PYTHONPATH": str(self.folder)}
 
     # --- objects ------------------------------------------------------------------------------------------------------
     def create(self, kind: str, manifest: Json) -> tuple[int, Json]:

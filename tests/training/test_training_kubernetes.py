@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -91,7 +92,7 @@ def convert(folder: Path, train: str = TORCH, tags: str = "", text: str = NOTEBO
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return convert(tmp_path_factory.mktemp("spread"))
+    return convert(tmp_path_factory.mktemp("spread"), tags='"metrics"')
 
 
 @pytest.fixture
@@ -225,7 +226,9 @@ from spread import launch
 root, given = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
 names = [p for p in root.rglob("*") if p.suffix in (".py", ".yaml") or p.name == "nb2pipe.map.json"]
 files = {p.relative_to(root).as_posix(): p.read_text() for p in names}
-print(json.dumps(getattr(launch, given.pop("call"))(*given.pop("args"), **given, files=files)))
+call = given.pop("call")
+given |= {"log_metric": print} if call == "run" else {}
+print(json.dumps(getattr(launch, call)(*given.pop("args"), **given, files=files)))
 """
 
 
@@ -252,8 +255,10 @@ def store(project: Path, folder: Path, values: dict[str, Any]) -> dict[str, str]
 def train_call(project: Path, folder: Path, xs: list[Any] | None = None) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     inputs = store(project, folder, {"xs": xs or [1.0, 2.0, 3.0, 4.0]})
-    outputs = {"fitted": "/gone/fitted"}
-    uris = {inputs["xs"]: f"file://{inputs['xs']}", "/gone/fitted": f"file://{folder}/fitted"}
+    made = ["fitted", "metrics"] if "Metrics" in (project / "pipeline.py").read_text() else ["fitted"]
+    outputs = {name: f"/gone/{name}" for name in made}
+    uris = {path: f"file://{folder}/{name}" for name, path in outputs.items()}
+    uris[inputs["xs"]] = f"file://{inputs['xs']}"
     return {"call": "run", "args": ["train", {"rate": 0.1}, inputs, outputs], "uris": uris}
 
 
@@ -266,6 +271,8 @@ def test_workers_train_and_the_chief_stores(cluster: FakeCluster, project: Path,
     [manifest] = cluster.created
     assert {env["PET_NODE_RANK"] for env in cluster.environments} == {"0", "1"}
     assert f"TrainJob {manifest['metadata']['name']} in namespace team-a" in out
+    assert manifest["metadata"]["ownerReferences"][0]["name"] == "component"
+    assert re.search(r"^fitted \d", out, re.MULTILINE)
     assert cluster.deleted == []
     assert "torch==" in (cluster.folder / "pip").read_text()
 
@@ -277,7 +284,7 @@ def test_a_failing_worker_is_told_with_its_cell_and_line(tmp_path: Path, project
         child = start(cluster, project, **train_call(project, tmp_path / "data", ["a", "b", "c", "d"]))
         _, error = child.communicate(timeout=120)
         assert child.returncode == 1
-        assert "failed: step train failed at cell 2 line 6: data = DataLoader(" in error
+        assert "failed: step train failed at cell 3 line 7: data = DataLoader(" in error
         assert "--- spread-train-" in error  # the logs
         assert bool(cluster.deleted) == restarts
 
@@ -360,7 +367,7 @@ def test_a_tuning_without_a_trial_that_completes(cluster: FakeCluster, project: 
     child = start(cluster, project, **tune_call(project, tmp_path / "data", 2, ["a"]))
     _, error = child.communicate(timeout=120)
     assert child.returncode == 1
-    assert "ended without a trial that completed: step train failed at cell 2 line 6" in error
+    assert "ended without a trial that completed: step train failed at cell 3 line 7: data = DataLoader(" in error
 
 
 def test_without_trials_the_parameters_stay(cluster: FakeCluster, project: Path, tmp_path: Path) -> None:
@@ -441,21 +448,22 @@ def test_the_compiled_pipeline_tunes_and_trains_on_the_cluster(cluster: FakeClus
 
 def test_without_a_cluster_the_component_tunes_itself(tmp_path: Path) -> None:
     out = compiled(tmp_path, "fitted = (x - 0.5) ** 2\n")
-    assert run_compiled(out, tmp_path, dict(os.environ), 0).stdout.count("x is 3.0")
-    result = run_compiled(out, tmp_path, dict(os.environ), 3)
+    # A notebook's pod on a cluster is no pipeline.
+    result = run_compiled(out, tmp_path, {**os.environ, "KUBERNETES_SERVICE_HOST": "127.0.0.1"}, 3)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "x is 3.0" not in result.stdout
     assert "x is " in result.stdout
 
 
 def test_jobs_are_deterministic_and_keep_what_people_edit(tmp_path: Path) -> None:
-    out = compiled(tmp_path, TORCH + "fitted = x\n", ', "workers:2"')
+    train = TORCH.replace("rate / 100", "0.01") + "fitted = x\n"
+    out = compiled(tmp_path, train, ', "workers:2"')
     before = {path.name: path.read_text() for path in (out / "jobs").iterdir()}
     edited = out / "jobs/train.yaml"
     edited.write_text(edited.read_text().replace("name: torch-distributed", "name: our-runtime"))
-    compiled(tmp_path, TORCH + "fitted = x\n", ', "workers:3"')
+    compiled(tmp_path, train, ', "workers:3"')
     assert "name: our-runtime" in edited.read_text()
     assert "numNodes: 3" in edited.read_text()
-    compiled(tmp_path, TORCH + "fitted = x\n", ', "workers:2"')
+    compiled(tmp_path, train, ', "workers:2"')
     edited.write_text(edited.read_text().replace("name: our-runtime", "name: torch-distributed"))
     assert {path.name: path.read_text() for path in (out / "jobs").iterdir()} == before
