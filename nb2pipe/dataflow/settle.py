@@ -7,6 +7,7 @@ Notebook order is the meaning: such a statement runs once, in the first step tha
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from nb2pipe.dataflow.machine import Place
@@ -118,7 +119,7 @@ class Settlement:
 
     def _contested(self, flow: StepFlow) -> set[str]:
         """Names that a step repeats, although it has other values of them."""
-        made = {n for i in flow.copies for n in (*self.statements[i].writes, *self.statements[i].changes)}
+        made = {n for i, wanted in flow.copies.items() for n in _made(self.statements[i], wanted)}
         given = {n for n in flow.parameters if self.parameters.get(n) not in flow.statements}
         return (made & set(flow.inputs)) | (made & given - self._declared(flow)) | (given & set(flow.inputs))
 
@@ -154,6 +155,13 @@ def _may_settle(statement: Statement, repeated: Collection[int]) -> bool:
 
 def _given(statement: Statement) -> set[str]:
     return {*statement.writes, *statement.changes, *statement.deletes}
+
+
+def _made(statement: Statement, wanted: set[str]) -> set[str]:
+    """What a repeated statement gives: an import, which is narrowed, only what is wanted of it."""
+    if isinstance(statement.node, ast.ImportFrom):
+        return wanted
+    return {*statement.writes, *statement.changes}
 
 
 def _interfere(one: Statement, other: Statement) -> bool:

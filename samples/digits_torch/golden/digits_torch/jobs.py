@@ -31,7 +31,7 @@ POD_LABELS = {
     "TFJob": "training.kubeflow.org/job-name",
     "Experiment": "katib.kubeflow.org/experiment",
 }
-ATTEMPTS = 5
+ATTEMPTS = 20  # of a request, before the cluster counts as gone
 POLL_SECONDS = float(os.environ.get("JOB_POLL_SECONDS", "10"))
 LOG_LINES = 40
 LONGEST_TEXT = 128 * 1024 - 32  # bytes of one variable, with its name
@@ -60,8 +60,8 @@ class JobError(Exception):
 
 
 def available() -> bool:
-    """Whether this process runs on a cluster."""
-    return "KUBERNETES_SERVICE_HOST" in os.environ
+    """Whether this process runs in a pipeline on a cluster; in a pod of a notebook it does not."""
+    return {"KUBERNETES_SERVICE_HOST", "KFP_POD_NAME"} <= os.environ.keys()
 
 
 def train(
@@ -230,7 +230,7 @@ class Job:
     def _asked(
         self, ask: Callable[..., Any], done: str, fine: tuple[int, ...], **words: Any
     ) -> Any:
-        """What the cluster answers; None for a status that is `fine`. Tries again where it may help."""
+        """What the cluster answers, asked again where that may help; None for a `fine` status."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 

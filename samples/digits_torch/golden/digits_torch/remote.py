@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs what the command line says; returns 0, or 1 when a step failed."""
     text, *words = sys.argv[1:] if argv is None else argv
     job = json.loads(text)
+    outcome: dict[str, Any]
     try:
         outcome = {"metrics": run_step(job) if "step" in job else run_trial(job, words)}
     except task.StepError as error:

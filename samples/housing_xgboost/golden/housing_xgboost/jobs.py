@@ -31,7 +31,7 @@ POD_LABELS = {
     "TFJob": "training.kubeflow.org/job-name",
     "Experiment": "katib.kubeflow.org/experiment",
 }
-ATTEMPTS = 5
+ATTEMPTS = 20  # of a request, before the cluster counts as gone
 POLL_SECONDS = float(os.environ.get("JOB_POLL_SECONDS", "10"))
 LOG_LINES = 40
 LONGEST_TEXT = 128 * 1024 - 32  # bytes of one variable, with its name
@@ -60,8 +60,8 @@ class JobError(Exception):
 
 
 def available() -> bool:
-    """Whether this process runs on a cluster."""
-    return "KUBERNETES_SERVICE_HOST" in os.environ
+    """Whether this process runs in a pipeline on a cluster; in a pod of a notebook it does not."""
+    return {"KUBERNETES_SERVICE_HOST", "KFP_POD_NAME"} <= os.environ.keys()
 
 
 def train(
@@ -78,7 +78,8 @@ def train(
     """Runs `step` on its workers and returns its metrics. `uris` gives the URI behind each path."""
     groups = {"inputs": inputs, "outputs": outputs, "files_in": files_in, "files_out": files_out}
     job: dict[str, Any] = {"step": step, "parameters": dict(parameters)}
-    job |= {name: {key: uris[path] for key, path in group.items()} for name, group in groups.items()}
+    for name, paths in groups.items():
+        job[name] = {key: uris[path] for key, path in paths.items()}
     started, _ = _run(filled(load(step), job, files))
     return started.metrics()
 
@@ -108,7 +109,7 @@ def search(
     return {name: task.parse_value(trial.kind(name), text) for name, text in best.items()}
 
 
-# --- manifests --------------------------------------------------------------------------------------
+# --- manifests ------------------------------------------------------------------------------------
 def load(name: str) -> dict[str, Any]:
     """The manifest of a distributed step, or of the tuning, from its file in jobs/."""
     import yaml
@@ -120,7 +121,7 @@ def load(name: str) -> dict[str, Any]:
 def filled(
     manifest: dict[str, Any], job: Mapping[str, Any], files: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    """`manifest`, changed in place, with a name of its own and in its containers what they are to run.
+    """`manifest`, changed in place: with a name of its own, and in its containers what they run.
 
     A variable of the value "$JOB" gets the job as JSON, one of "$PROGRAM" a Python program that
     unpacks the project's `files` and runs it. Raises JobError where one is too large.
@@ -139,7 +140,8 @@ def filled(
     for container in _containers(manifest["spec"]):
         rows = [*container.get("env", []), *(MINIO if stored_here else ())]
         container["env"] = [
-            {**row, "value": texts[row["value"]]} if row.get("value") in texts else row for row in rows
+            {**row, "value": texts[row["value"]]} if row.get("value") in texts else row
+            for row in rows
         ]
     return manifest
 
@@ -182,7 +184,7 @@ def _owner() -> dict[str, Any] | None:
     return {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid} if name and uid else None
 
 
-# --- the cluster ------------------------------------------------------------------------------------
+# --- the cluster ----------------------------------------------------------------------------------
 class Job:
     """A job on the cluster."""
 
@@ -221,16 +223,14 @@ class Job:
     def delete(self) -> None:
         """Deletes the job with its pods; one that is gone is no error."""
         try:
-            self._asked(
-                self.api.delete_namespaced_custom_object, "deleted", (404,), name=self.name
-            )
+            self._asked(self.api.delete_namespaced_custom_object, "deleted", (404,), name=self.name)
         except JobError as error:
             print(error, file=sys.stderr, flush=True)
 
     def _asked(
         self, ask: Callable[..., Any], done: str, fine: tuple[int, ...], **words: Any
     ) -> Any:
-        """What the cluster answers; None for a status that is `fine`. Errors that pass are tried again."""
+        """What the cluster answers, asked again where that may help; None for a `fine` status."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -352,7 +352,7 @@ def _ended(state: Mapping[str, Any]) -> dict[str, Any] | None:
 
 @contextmanager
 def _deleting(job: Job) -> Iterator[None]:
-    """Deletes the job when it is not waited for to its end, such as when the pipeline is cancelled."""
+    """Deletes the job when it is not waited for to its end: the pipeline may be cancelled."""
 
     def end(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)

@@ -60,7 +60,7 @@ def best_name(names: list[str]) -> str:
 
 
 def keras_callbacks(given: Any = None) -> Any:
-    """The callbacks of a Keras `fit`: the `given` ones, and in a trial one that reports every epoch."""
+    """The callbacks of a Keras `fit`: the `given` ones, and in a trial one that reports."""
     if not is_trial():
         return given
     import sys

@@ -416,7 +416,7 @@ def _pickler(stream: Any) -> pickle.Pickler:
             if _has_own_getattr(type(obj)):
                 return _reduced_plainly(obj)
             if isinstance(obj, BaseException) and _is_plain(type(obj)):
-                return copyreg.__newobj__, (type(obj), *obj.args), obj.__dict__ or None  # type: ignore[attr-defined]
+                return NEW_OBJECT, (type(obj), *obj.args), obj.__dict__ or None
             if isinstance(obj, type) and (name := _other_name(obj)):
                 return getattr, (sys.modules[obj.__module__], name)
             reduced = super().reducer_override(obj)
@@ -437,7 +437,7 @@ def _reduced_cell(cell: types.CellType) -> tuple[Any, ...]:
 
 
 def _with_own_cells(function: types.FunctionType, reduced: Any) -> Any:
-    """Closures made by one call share variables: cloudpickle would give each a variable of its own."""
+    """Closures of one call share variables: cloudpickle would give each a variable of its own."""
     if not function.__closure__ or not isinstance(reduced, tuple):
         return reduced
     make, arguments, *rest = reduced
@@ -445,6 +445,9 @@ def _with_own_cells(function: types.FunctionType, reduced: Any) -> Any:
 
 
 HEAP_TYPE = 1 << 9  # of the flags of a type: it was made by a `class` statement
+
+
+NEW_OBJECT: Any = vars(copyreg)["__newobj__"]
 
 
 PICKLING = (
@@ -458,7 +461,7 @@ PICKLING = (
 
 
 def _has_own_getattr(cls: type) -> bool:
-    """Whether a plain class answers for attributes that are not there, but says nothing of pickling.
+    """Whether a class answers for attributes that are not there, and says nothing of pickling.
 
     Pickle asks every object for methods that it may lack: `__getattr__` would be called for them.
     """
@@ -468,13 +471,13 @@ def _has_own_getattr(cls: type) -> bool:
 
 
 def _is_plain(cls: type) -> bool:
-    """Whether a class says nothing of how it is pickled, nor do its bases that are written in Python."""
+    """Whether a class and its bases in Python say nothing of how it is pickled."""
     own = {name for base in cls.__mro__ if base.__flags__ & HEAP_TYPE for name in vars(base)}
     return own.isdisjoint((*PICKLING, "__slots__"))
 
 
 def _other_name(cls: type) -> str | None:
-    """The name of a class in its module when that is not its own: `Point = namedtuple("P", "x y")`."""
+    """The name of a class in its module if not its own: `Point = namedtuple("P", "x y")`."""
     names = vars(sys.modules.get(cls.__module__) or object)
     if not cls.__module__.startswith(f"{__package__}.") or names.get(cls.__qualname__) is cls:
         return None
@@ -486,7 +489,7 @@ def _reduced_plainly(obj: Any) -> tuple[Any, ...]:
     items = list(list.__iter__(obj)) if isinstance(obj, list) else []
     pairs = list(dict.items(obj)) if isinstance(obj, dict) else []
     state = object.__getattribute__(obj, "__dict__")
-    return copyreg.__newobj__, (type(obj),), state, iter(items), iter(pairs), _fill  # type: ignore[attr-defined]
+    return NEW_OBJECT, (type(obj),), state, iter(items), iter(pairs), _fill
 
 
 def _fill(obj: Any, state: dict[str, Any]) -> None:

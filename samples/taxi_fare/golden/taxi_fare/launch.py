@@ -29,7 +29,7 @@ def tune(
     uris: Mapping[str, str],
     files: Mapping[str, str] | None = None,
 ) -> tuple[Any, ...]:
-    """The best values of the tuned parameters, in the order of SPACES; without trials the given ones.
+    """The best of the tuned parameters, in the order of SPACES; without trials the given ones.
 
     `parameters` are all that trials take, `given` and `uris` the path and the URI of what steps
     before them made. Raises jobs.JobError, and RuntimeError when no trial completed.

@@ -4,22 +4,25 @@
 
 What comes before those steps is given: it ran once, for all trials. A platform that tunes passes
 the tuned parameters as --NAME=VALUE, and hears of the objective as it wants to: in a file of
-Vertex AI's hypertune, and as a line "NAME=VALUE" in the log, which Katib reads.
+Vertex AI's hypertune, and as a line "objective: NAME=VALUE" in the log, which Katib reads.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from taxi_fare import task
 
 OBJECTIVE = "rmse"
+GOAL = "minimize"
 STEP = "evaluate"
 TUNED = ["learning_rate", "n_estimators", "max_depth"]
 
@@ -69,16 +72,48 @@ def run_trial(parameters: Mapping[str, Any], given: Mapping[str, str], folder: s
         )
         made.update({(step, name): path for name, path in (outputs | files).items()})
         objective = metrics.get(OBJECTIVE, objective) if step == STEP else objective
+    if objective - objective != 0:
+        raise task.StepError(STEP, f"{OBJECTIVE} is {objective}, not a finite number")
     return objective
+
+
+def kind(name: str) -> str:
+    """The type of a tuned parameter."""
+    declared = [task.STEPS[step]["parameters"] for step in STEPS]
+    return next(str(rows[name][0]) for rows in declared if name in rows)
+
+
+def tuned(words: list[str]) -> dict[str, str]:
+    """The parameters in words --NAME=VALUE, with values quoted as in a URL.
+
+    A platform may write whole numbers as 64.0.
+    """
+    pairs = (word.removeprefix("--").split("=", 1) for word in words)
+    texts = {name: unquote(value) for name, value in pairs}
+    whole = {name for name in texts if kind(name) == "int"}
+    return {n: text.removesuffix(".0") if n in whole else text for n, text in texts.items()}
 
 
 def report(value: float) -> None:
     """Tells the platform that tunes what the trial's objective is."""
-    print(f"{OBJECTIVE}={value}", flush=True)
+    print(f"objective: rmse={value!r}", flush=True)
     if "CLOUD_ML_TRIAL_ID" in os.environ:
-        from hypertune import HyperTune
+        measured(value)
 
-        HyperTune().report_hyperparameter_tuning_metric(OBJECTIVE, value)
+
+def measured(value: float) -> None:
+    """Tells Vertex AI the objective as it is now; the last time is at the trial's end."""
+    steps = _hypertune().metrics_queue
+    step = int(steps[-1]["global_step"]) + 1 if steps else 1
+    _hypertune().report_hyperparameter_tuning_metric(OBJECTIVE, value, step)
+
+
+@functools.cache
+def _hypertune() -> Any:
+    """The one reporter of this process: another would begin its file anew."""
+    from hypertune import HyperTune
+
+    return HyperTune()
 
 
 def _pairs(words: list[str]) -> dict[str, str]:

@@ -553,7 +553,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
         _print_failure(error)
         result["error"] = {"message": _message(error), "cell": error.cell, "line": error.line}
-        result["error"]["at"] = error.at
+        result["error"]["at"] = getattr(error.__cause__, "at", error.at)
     if result_path:
         _write_result(result_path, result)
     return 1 if "error" in result else 0

@@ -89,7 +89,7 @@ def tuned(words: list[str]) -> dict[str, str]:
     pairs = (word.removeprefix("--").split("=", 1) for word in words)
     texts = {name: unquote(value) for name, value in pairs}
     whole = {name for name in texts if kind(name) == "int"}
-    return {name: text.removesuffix(".0") if name in whole else text for name, text in texts.items()}
+    return {n: text.removesuffix(".0") if n in whole else text for n, text in texts.items()}
 
 
 def report(value: float) -> None:

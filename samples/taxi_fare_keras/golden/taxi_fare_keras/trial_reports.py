@@ -1,7 +1,8 @@
 """Tells the tuning how a trial goes while it still trains, so that a hopeless one can end early.
 
 A trial is given the file for its reports in TRIAL_REPORTS; one of Katib prints them as lines
-"objective: NAME=VALUE", one of Vertex AI tells hypertune. Outside of a trial nothing is reported and nothing changes.
+"objective: NAME=VALUE", one of Vertex AI tells hypertune. Outside of a trial nothing is reported
+and nothing changes.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def best_name(names: list[str]) -> str:
 
 
 def keras_callbacks(given: Any = None) -> Any:
-    """The callbacks of a Keras `fit`: the `given` ones, and in a trial one that reports every epoch."""
+    """The callbacks of a Keras `fit`: the `given` ones, and in a trial one that reports."""
     if not is_trial():
         return given
     import sys

@@ -7,6 +7,7 @@ gives back an equal value of the same type; cloudpickle is the last.
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ import os
 import pickle
 import shutil
 import sys
+import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +44,7 @@ class Format:
     libraries: tuple[str, ...] = ()
 
 
-REDUCERS: dict[str, Callable[[Any], tuple[Any, ...]]] = {}  # for what pickle would not keep
+REDUCERS: dict[str, Callable[[Any, dict[int, Any]], Any]] = {}
 
 
 def type_name(cls: type) -> str:
@@ -355,15 +357,28 @@ def _pickler(stream: Any) -> pickle.Pickler:
     except ModuleNotFoundError:
         return pickle.Pickler(stream, pickle.HIGHEST_PROTOCOL)
 
+    seen: dict[int, Any] = {}
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, obj: Any) -> Any:
             # cloudpickle would silently turn an open text file into its content
             if isinstance(obj, io.TextIOWrapper):
                 raise TypeError(f"it holds a text file handle ({obj.name!r})")
             if REDUCERS:
-                for name in REDUCERS.keys() & map(type_name, type(obj).__mro__):
-                    return REDUCERS[name](obj)
-            return super().reducer_override(obj)
+                names = map(type_name, type(obj).__mro__)
+                reduce = next((REDUCERS[name] for name in names if name in REDUCERS), None)
+                if reduce is not None:
+                    return reduce(obj, seen)
+            if isinstance(obj, types.CellType):
+                return _reduced_cell(obj)
+            if _has_own_getattr(type(obj)):
+                return _reduced_plainly(obj)
+            if isinstance(obj, BaseException) and _is_plain(type(obj)):
+                return NEW_OBJECT, (type(obj), *obj.args), obj.__dict__ or None
+            if isinstance(obj, type) and (name := _other_name(obj)):
+                return getattr, (sys.modules[obj.__module__], name)
+            reduced = super().reducer_override(obj)
+            return _with_own_cells(obj, reduced) if isinstance(obj, types.FunctionType) else reduced
 
     for name, module in list(sys.modules.items()):
         if name.startswith(f"{__package__}.steps."):  # not there where another step runs
@@ -371,8 +386,78 @@ def _pickler(stream: Any) -> pickle.Pickler:
     return Pickler(stream, pickle.HIGHEST_PROTOCOL)
 
 
+def _reduced_cell(cell: types.CellType) -> tuple[Any, ...]:
+    """A closure's variable: made empty, so that what it holds may hold the closure, then filled."""
+    try:
+        return types.CellType, (), (None, {"cell_contents": cell.cell_contents})
+    except ValueError:  # nothing is in it
+        return types.CellType, ()
+
+
+def _with_own_cells(function: types.FunctionType, reduced: Any) -> Any:
+    """Closures of one call share variables: cloudpickle would give each a variable of its own."""
+    if not function.__closure__ or not isinstance(reduced, tuple):
+        return reduced
+    make, arguments, *rest = reduced
+    return (make, (*arguments[:-1], function.__closure__), *rest)
+
+
+HEAP_TYPE = 1 << 9  # of the flags of a type: it was made by a `class` statement
+
+
+NEW_OBJECT: Any = vars(copyreg)["__newobj__"]
+
+
+PICKLING = (
+    "__reduce__",
+    "__reduce_ex__",
+    "__getstate__",
+    "__setstate__",
+    "__getnewargs_ex__",
+    "__getnewargs__",
+)
+
+
+def _has_own_getattr(cls: type) -> bool:
+    """Whether a class answers for attributes that are not there, and says nothing of pickling.
+
+    Pickle asks every object for methods that it may lack: `__getattr__` would be called for them.
+    """
+    own = [base for base in cls.__mro__ if base not in (object, dict, list)]
+    from_c = any(base.__flags__ & HEAP_TYPE == 0 for base in own)
+    return not from_c and _is_plain(cls) and any("__getattr__" in vars(base) for base in own)
+
+
+def _is_plain(cls: type) -> bool:
+    """Whether a class and its bases in Python say nothing of how it is pickled."""
+    own = {name for base in cls.__mro__ if base.__flags__ & HEAP_TYPE for name in vars(base)}
+    return own.isdisjoint((*PICKLING, "__slots__"))
+
+
+def _other_name(cls: type) -> str | None:
+    """The name of a class in its module if not its own: `Point = namedtuple("P", "x y")`."""
+    names = vars(sys.modules.get(cls.__module__) or object)
+    if not cls.__module__.startswith(f"{__package__}.") or names.get(cls.__qualname__) is cls:
+        return None
+    return next((name for name, value in names.items() if value is cls), None)
+
+
+def _reduced_plainly(obj: Any) -> tuple[Any, ...]:
+    """An object as its class, its attributes and its items."""
+    items = list(list.__iter__(obj)) if isinstance(obj, list) else []
+    pairs = list(dict.items(obj)) if isinstance(obj, dict) else []
+    state = object.__getattribute__(obj, "__dict__")
+    return NEW_OBJECT, (type(obj),), state, iter(items), iter(pairs), _fill
+
+
+def _fill(obj: Any, state: dict[str, Any]) -> None:
+    object.__getattribute__(obj, "__dict__").update(state)
+
+
 def _reason(value: Any, error: Exception) -> str:
     """Why a value cannot be pickled, with a way out."""
+    if isinstance(error, ArtifactError):
+        return str(error)
     ways = {
         "generator": "it is a generator; make a list of it",
         "TextIOWrapper": "it is a text file handle; open the file in the step that uses it",

@@ -4,16 +4,17 @@
 
 JSON says what to run: {"step", "parameters", "inputs", "outputs", "files_in", "files_out"}, as for
 task.run but with URIs. Without a step it is a trial, {"parameters", "given"}, whose tuned
-parameters the platform adds as --NAME=VALUE.
+parameters the platform adds as --NAME=VALUE, each value quoted as in a URL.
 
 A path, and any URI that fsspec knows, will do; minio:// is Kubeflow's own name for the object store
 at AWS_ENDPOINT_URL. Of several workers only the chief stores. What came of it, {"metrics"} or
-{"error"}, goes to the file in "result", or to where Kubernetes looks for a last message.
+{"error"}, goes to a file in the folder "results", or to where Kubernetes looks for a last message.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,22 +24,32 @@ from typing import Any
 
 from wine_branches import cluster, task, trial
 
-TERMINATION_LOG = Path("/dev/termination-log")
+TERMINATION_LOG = Path(os.environ.get("TERMINATION_LOG", "/dev/termination-log"))
 LONGEST_MESSAGE = 4096  # bytes that Kubernetes keeps of it
+LONGEST_ERROR = 600  # characters, each of up to six bytes
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs what the command line says; returns 0, or 1 when a step failed."""
     text, *words = sys.argv[1:] if argv is None else argv
     job = json.loads(text)
+    outcome: dict[str, Any]
     try:
         outcome = {"metrics": run_step(job) if "step" in job else run_trial(job, words)}
     except task.StepError as error:
         task._print_failure(error)
-        outcome = {"error": str(error)}
+        outcome = {"error": str(error)[:LONGEST_ERROR]}
     if cluster.is_chief() or "error" in outcome:
-        _tell(outcome, Path(job.get("result", TERMINATION_LOG)))
+        _tell(outcome, _result_file(job))
     return 1 if "error" in outcome else 0
+
+
+def _result_file(job: Mapping[str, Any]) -> Path:
+    """Where to tell what came of it: a file of this trial and worker in the folder "results"."""
+    if "results" not in job:
+        return TERMINATION_LOG
+    number = os.environ.get("CLOUD_ML_TRIAL_ID") or "0"
+    return Path(job["results"]) / f"{number}-{cluster.place().rank}.json"
 
 
 def _tell(outcome: Mapping[str, Any], path: Path) -> None:
@@ -66,11 +77,10 @@ def run_step(job: Mapping[str, Any]) -> dict[str, float]:
 
 def run_trial(job: Mapping[str, Any], words: list[str]) -> dict[str, float]:
     """Runs a trial with what it is given fetched, reports its objective, and returns it."""
-    tuned = dict(word.removeprefix("--").split("=", 1) for word in words)
     with tempfile.TemporaryDirectory() as folder:
         given = _fetched(job["given"], Path(folder) / "given")
         place = Path(folder) / "trial"
-        value = trial.run_trial({**job["parameters"], **tuned}, given, place)
+        value = trial.run_trial({**job["parameters"], **trial.tuned(words)}, given, place)
     trial.report(value)
     return {trial.OBJECTIVE: value}
 

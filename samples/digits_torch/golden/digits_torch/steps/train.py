@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from digits_torch import torch_workers
-from digits_torch import trial_reports
+from digits_torch import torch_workers, trial_reports
 from digits_torch.shared import DigitNet, SEED, as_tensors, evaluate
 
 

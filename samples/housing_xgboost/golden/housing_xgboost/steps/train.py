@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import xgboost as xgb
 
-from housing_xgboost import xgboost_workers
-from housing_xgboost import trial_reports
+from housing_xgboost import xgboost_workers, trial_reports
 from housing_xgboost.shared import SEED
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.keras import layers
 
-from taxi_fare_keras import keras_workers
-from taxi_fare_keras import trial_reports
+from taxi_fare_keras import keras_workers, trial_reports
 from taxi_fare_keras.shared import FEATURES, rmse, to_arrays
 
 if TYPE_CHECKING:
