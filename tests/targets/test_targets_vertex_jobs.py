@@ -57,7 +57,7 @@ TUNED = {"eta": 0.3, "depth": 3, "booster": "gbtree", "rounds": 6}
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated project, with what its first step makes in `data/`."""
+    """The generated project."""
     folder = tmp_path_factory.mktemp("vertex")
     (folder / "boosted.ipynb").write_text(json.dumps(notebook(CELLS)))
     Conversion(folder / "boosted.ipynb", {"target": "vertex"}).convert(folder / "boosted")
@@ -73,14 +73,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def jobs(project: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def jobs(project: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The generated jobs.py; its buckets are folders of this machine."""
     monkeypatch.syspath_prepend(str(project))
     for name in [name for name in sys.modules if name.partition(".")[0] == "boosted"]:
         monkeypatch.delitem(sys.modules, name)
     module = importlib.import_module("boosted.jobs")
     monkeypatch.setattr(module, "BUCKETS", str(tmp_path / "gcs"))
-    yield module
+    return module
 
 
 @pytest.fixture
