@@ -172,6 +172,11 @@ CODES: dict[str, Code] = {
     "unpicklable": Code(
         "error", "A value that cannot be stored crosses steps.", "Create it in a `shared` cell or in each step."
     ),
+    "own-pickling": Code(
+        "warning",
+        "A class of the notebook says itself what of its instances is stored.",
+        "Make sure that `__getstate__` or `__reduce__` leaves nothing out that later steps need; `verify` compares.",
+    ),
     "alias-across-steps": Code(
         "note", "Two names are one object across steps; they travel together.", "Copy one of them if you can."
     ),
@@ -180,6 +185,9 @@ CODES: dict[str, Code] = {
     ),
     "ipython-history": Code("error", "`_`, `Out` and `In` exist only in a notebook.", "Assign the value to a name."),
     "ipython-api": Code("note", "A call of IPython's own API was handled.", "Use plain Python."),
+    "display-handle": Code(
+        "error", "A display is changed after it was shown: only a notebook can.", "Call `display(...)` anew instead."
+    ),
     "seed-across-steps": Code(
         "error", "A seeded generator is drawn from in several steps.", "Set the seed in each step that draws."
     ),

@@ -19,6 +19,8 @@ import doors
 import pytest
 import yaml
 
+from nb2pipe import load
+
 NAMES = sorted(folder.name for folder in doors.SAMPLES.iterdir() if folder.is_dir())
 REGENERATE = os.environ.get("NB2PIPE_REGEN") == "1" and not os.environ.get("CI")
 README = (doors.ROOT / "README.md").read_text(encoding="utf-8")
@@ -120,6 +122,22 @@ def test_run_prints_what_the_notebook_prints(name: str, samples: Path) -> None:
     printed = doors.step_stdout(run, folder)
     assert sum(map(len, printed.values())) > 0
     assert printed == {step: text for step, text in expected.printed.items() if step}
+
+
+SHORT = {"digits_torch": {"epochs": "2"}, "housing_xgboost": {"rounds": "20"}, "taxi_fare_keras": {"num_epochs": "2"}}
+"""Parameters with which a training of these samples takes a moment."""
+
+
+@pytest.mark.parametrize("name", [_sample(name) for name in SHORT])
+def test_tuning_runs_what_comes_before_once(name: str, samples: Path) -> None:
+    tuned = load(samples / name / f"{name}.ipynb").tune(SHORT[name], trials=6, parallel=2)
+    assert [trial.message for trial in tuned.trials if trial.status == "failed"] == []
+    assert len(tuned.trials) == 6
+    assert tuned.best is not None
+    runs = {step: count for step, count in tuned.step_runs.items() if count}
+    assert runs["train"] == 6
+    assert 1 in runs.values()
+    assert set(runs.values()) <= {1, 6} | {len([t for t in tuned.trials if t.status == "completed"])}
 
 
 @every_sample

@@ -62,6 +62,7 @@ def _store_into(m: Machine, target: ast.Subscript | ast.Attribute, holder: Val, 
         m.patch(holder.objs.union(m.heap.definition(d) for d in holder.defs), place)
     else:
         touch(m, [holder], place)
+        m.patch_any(holder)
         m.patch(holder.objs, place)
         if isinstance(target, ast.Attribute) and target.attr == "requires_grad":
             m.mark(holder.objs, "learns")

@@ -7,6 +7,19 @@ import builtins
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from nb2pipe.dataflow.contents import (
+    DICT_VIEWS,
+    Order,
+    copied,
+    dict_view,
+    field_of,
+    fields,
+    numbered,
+    remember,
+    row,
+    rows,
+    zipped,
+)
 from nb2pipe.dataflow.effects import (
     Keywords,
     apply_effect,
@@ -18,11 +31,11 @@ from nb2pipe.dataflow.effects import (
 )
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
 from nb2pipe.dataflow.machine import Machine, Place
-from nb2pipe.dataflow.paths import ANYTHING
 from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, touch
-from nb2pipe.dataflow.summaries import call_function
+from nb2pipe.dataflow.summaries import bind_arguments, call_function
 from nb2pipe.dataflow.tables import SELF
-from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, join, typed
+from nb2pipe.dataflow.texts import run_text, string_references
+from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, constant, join, typed
 
 
 def call(m: Machine, node: ast.Call) -> Val:
@@ -32,7 +45,7 @@ def call(m: Machine, node: ast.Call) -> Val:
         receiver = m.evaluate(node.func.value)
         if receiver.ref is None:
             args, keywords = _arguments(m, node)
-            _string_references(m, node.func.attr, [*args, *keywords.values()], place)
+            string_references(m, node.func.attr, [*args, *keywords.values()], place)
             return call_method(m, receiver, node.func.attr, args, keywords, place)
         callee = attribute(m, receiver, node.func.attr, place)
     else:
@@ -41,7 +54,7 @@ def call(m: Machine, node: ast.Call) -> Val:
         return _of_class(m, *node.args, place=place)
     args, keywords = _arguments(m, node)
     if callee.ref in ("builtins.eval", "builtins.exec"):
-        return _run_text(m, callee.ref, node, place)
+        return run_text(m, callee.ref, node, place)
     return call_value(m, callee, args, keywords, place)
 
 
@@ -118,6 +131,10 @@ def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, plac
         call_function(m, init, [instance, *args], keywords, place)
     elif new is None:
         _hold(m, instance, [*args, *keywords.values(), *_made_fields(m, made, place)])
+    bound = bind_arguments(m, init, [instance, *args], keywords, frozenset()) if init is not None else None
+    attributes = fields(made, bound, args, keywords)
+    if attributes is not None:
+        remember(m, instance, attributes)
     return instance
 
 
@@ -168,7 +185,17 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
         result = unknown_call(m, Val(), args, keywords, place)
         last = ref.rpartition(".")[2]
         return Val(result.objs, ref if last[:1].isupper() else None)
-    return apply_effect(m, effect, Val(), args, keywords, place)
+    result = apply_effect(m, effect, Val(), args, keywords, place)
+    return m.fresh(_HANDLE) if ref in _DISPLAYS and _is_given(keywords.get("display_id")) else result
+
+
+_DISPLAYS = ("IPython.display", "IPython.display.display")
+_HANDLE = "IPython.handle"
+"""What `display(x, display_id=True)` gives: in a notebook, and only there."""
+
+
+def _is_given(val: Val | None) -> bool:
+    return val is not None and val.const not in (None, False)
 
 
 def _own_module(m: Machine, ref: str, place: Place) -> None:
@@ -215,6 +242,8 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
         return _setattr(m, [receiver, *args], keywords, place)
     if name == "__new__" and args and args[0].defs and isinstance(args[0].defs[0].node, ast.ClassDef):
         return join([_bare_instance(m, c) for c in args[0].defs])
+    if receiver.type == _HANDLE:
+        m.say("display-handle", f"what `display` gave has `{name}` only in a notebook", place)
     if receiver.type == "pathlib.Path" and name in PATH_METHODS:
         return PATH_METHODS[name](m, [receiver, *args], keywords, place)
     text = text_method(receiver, name, args)
@@ -227,7 +256,10 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
     if effect is None and type_name not in IMMUTABLE:
         effect = m.tables.method(None, name)
     if effect is not None:
-        return apply_effect(m, effect, receiver, args, keywords, place)
+        made = apply_effect(m, effect, receiver, args, keywords, place)
+        if name in DICT_VIEWS:
+            dict_view(m, receiver, name, made)
+        return made
     if type_name in IMMUTABLE:
         return m.fresh(None)
     return unknown_call(m, receiver, args, keywords, place)
@@ -285,6 +317,9 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
         return namespace_of(m, base)
     if name in m.shared.accessors:
         m.channel(f"accessor:{name}", "use", place)
+    literal = field_of(m, base, name)
+    if literal is not None:
+        return literal
     found = [_member(m, base, c, name, place) for c in classes_of(m, base)]
     if found:
         return join([f for f in found if f is not None] or [_held(m, base, name)])
@@ -297,6 +332,8 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
         return apply_effect(m, known, base, [], {}, place)
     if base.type in IMMUTABLE:
         return Val()
+    if len(base.defs) == 1 and name in base.defs[0].literals:
+        return base.defs[0].literals[name]
     if base.defs:
         classes = [d for d in base.defs if isinstance(d.node, ast.ClassDef)]
         objs = frozenset(o for c in classes for o in _class_objects(m, c)) | base.objs
@@ -343,13 +380,16 @@ def _library_attribute(m: Machine, ref: str, place: Place) -> Val:
 
 
 # --- functions with a meaning of their own ------------------------------------------------------------------------
-def _iterated(type_name: str) -> Special:
+def _iterated(type_name: str, how: Order = "as it is") -> Special:
     def build(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
         if "key" in keywords:
             _called_on(m, keywords["key"], [elements(m, a) for a in args], place)
         parts = frozenset().union(*(elements(m, a).objs for a in args)) if args else frozenset()
         parts = parts.union(*(v.objs for k, v in keywords.items() if k != "key"))
-        return m.fresh(type_name, parts)
+        made = m.fresh(type_name, parts)
+        if len(args) == 1 and type_name == "builtins.list":
+            copied(m, args[0], made, how=how if not keywords else "somehow")
+        return made
 
     return build
 
@@ -363,11 +403,18 @@ def _dict(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
 
 def _zip(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     items = tuple(elements(m, a) for a in args)
-    return _of_tuples(m, items)
+    made = _of_tuples(m, items)
+    if not keywords:
+        zipped(m, args, made)
+    return made
 
 
 def _enumerate(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    return _of_tuples(m, (typed("builtins.int"), *(elements(m, a) for a in args[:1])))
+    made = _of_tuples(m, (typed("builtins.int"), *(elements(m, a) for a in args[:1])))
+    several = rows(m, args[0]) if len(args) == 1 and not keywords else None
+    if several is not None:
+        remember(m, made, numbered([row(m, [constant(i), v]) for i, v in enumerate(several)]), args)
+    return made
 
 
 def _of_tuples(m: Machine, items: tuple[Val, ...]) -> Val:
@@ -422,7 +469,8 @@ def _setattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> V
     if args:
         if args[0].ref is not None:
             m.channel("module:" + args[0].ref.partition(".")[0], "set", place)
-        m.patch(args[0].objs, place)
+        m.patch_any(args[0])
+        m.patch(args[0].objs.union(m.heap.definition(d) for d in args[0].defs), place)
         for index in args[0].objs:
             for val in args[1:]:
                 for part in val.objs:
@@ -490,7 +538,7 @@ _SPECIAL: dict[str, Special] = {
     "builtins.set": _iterated("builtins.set"),
     "builtins.frozenset": _iterated("builtins.frozenset"),
     "builtins.dict": _dict,
-    "builtins.sorted": _iterated("builtins.list"),
+    "builtins.sorted": _iterated("builtins.list", "sorted"),
     "builtins.reversed": _iterated("builtins.iterator"),
     "builtins.iter": _iterated("builtins.iterator"),
     "builtins.min": _choose,
@@ -513,53 +561,3 @@ _SPECIAL: dict[str, Special] = {
     **FILE_CALLS,
     "IPython.get_ipython": _history,
 }
-
-
-# --- code and names in strings --------------------------------------------------------------------------------------
-def _run_text(m: Machine, ref: str, node: ast.Call, place: Place) -> Val:
-    text = node.args[0].value if len(node.args) == 1 and isinstance(node.args[0], ast.Constant) else None
-    if not isinstance(text, str):
-        m.say("dynamic-code", f"`{ref[9:]}` runs code that is not written in the notebook", place)
-        return m.unknown()
-    m.record.dynamic.add(ref[9:])
-    try:
-        tree = _parsed(text.strip(), ref)
-    except SyntaxError:
-        m.say("dynamic-code", f"`{ref[9:]}` is given text that is not Python", place)
-        return m.unknown()
-    lines, m.lines = m.lines, ()
-    try:
-        if isinstance(tree, ast.Expression):
-            return m.evaluate(tree.body)
-        m.execute(tree.body)
-    finally:
-        m.lines = lines
-    return Val(type="builtins.NoneType", const=None)
-
-
-def _parsed(text: str, ref: str) -> ast.Expression | ast.Module:
-    return ast.parse(text, mode="eval") if ref == "builtins.eval" else ast.parse(text)
-
-
-def _string_references(m: Machine, method: str, values: list[Val], place: Place) -> None:
-    """`df.query("a > @threshold")` reads `threshold`."""
-    if method not in ("query", "eval"):
-        return
-    for val in values:
-        if isinstance(val.const, str) and ANYTHING not in val.const:
-            _read_references(m, val.const, place)
-        elif isinstance(val.const, str) or (not val.is_const and val.type in (None, "builtins.str")):
-            message = f"`.{method}()` is given a text that is made at run time: the names in it are unknown"
-            m.say("dynamic-code", message, place)
-
-
-def _read_references(m: Machine, text: str, place: Place) -> None:
-    for piece in text.split("@")[1:]:
-        name = ""
-        for letter in piece:
-            if not (name + letter).isidentifier():
-                break
-            name += letter
-        if name:
-            m.record.strings.add(name)
-            m.read(name, place)

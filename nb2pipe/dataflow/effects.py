@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
+from nb2pipe.dataflow.contents import each_of
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.paths import is_name, with_suffix
 from nb2pipe.dataflow.scopes import arguments
@@ -23,6 +24,9 @@ def elements(m: Machine, val: Val) -> Val:
         return join(val.items)
     if val.type in IMMUTABLE:
         return typed("builtins.int") if val.type == "builtins.range" else Val()
+    each = each_of(m, val)
+    if each is not None:
+        return each
     special = touch(m, [val], m.place)
     if special.objs:
         return Val(objs=special.objs | m.heap.elements(val.objs | special.objs))

@@ -9,6 +9,7 @@ from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, global_name
 from nb2pipe.dataflow.calls import attribute, call
+from nb2pipe.dataflow.contents import item, keyed, numbered, remember, remember_each
 from nb2pipe.dataflow.effects import apply_effect, elements, has_views, inside, show
 from nb2pipe.dataflow.machine import Machine, Template
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, formatted, path_joined
@@ -75,6 +76,9 @@ def subscript(m: Machine, base: Val, index: Val, place: Any) -> Val:
         return apply_effect(m, known, base, [index], {}, place)
     if index.type == "builtins.slice" and base.type in ("builtins.list", "builtins.tuple"):
         return m.fresh(base.type, m.heap.elements(base.objs))
+    literal = item(m, base, index)
+    if literal is not None:
+        return literal
     found = inside(m, base)
     special = touch(m, [base, index], place)
     if base.type is None and index.type == "builtins.slice" and base.objs:
@@ -91,7 +95,10 @@ def _display(type_name: str) -> Evaluator:
         if type_name == "builtins.tuple" and not parts:
             return Val(type=type_name, items=kept)
         items_ = kept if type_name == "builtins.tuple" else None
-        return Val(objs=frozenset([m.heap.new(type_name, parts)]), type=type_name, items=items_)
+        made = Val(objs=frozenset([m.heap.new(type_name, parts)]), type=type_name, items=items_)
+        if type_name == "builtins.list" and not starred:
+            remember(m, made, numbered(items))
+        return made
 
     return build
 
@@ -102,12 +109,16 @@ def _starred(m: Machine, node: ast.Starred) -> Val:
 
 def _dict(m: Machine, node: ast.Dict) -> Val:
     parts: set[int] = set()
+    keys, values = [], []
     for key, value in zip(node.keys, node.values, strict=True):
-        if key is None:
-            parts |= m.heap.elements(m.evaluate(value).objs)
-        else:
-            parts |= m.evaluate(key).objs | m.evaluate(value).objs
-    return m.fresh("builtins.dict", parts)
+        keys.append(m.evaluate(key) if key is not None else None)
+        values.append(m.evaluate(value))
+        parts |= m.heap.elements(values[-1].objs) if key is None else (keys[-1] or Val()).objs | values[-1].objs
+    made = m.fresh("builtins.dict", parts)
+    items = keyed(keys, values)
+    if items is not None:
+        remember(m, made, items)
+    return made
 
 
 _NUMBERS = ("builtins.int", "builtins.float", "builtins.bool", "builtins.complex")
@@ -203,8 +214,9 @@ def _compare(m: Machine, node: ast.Compare) -> Val:
     sides = [m.evaluate(v) for v in [node.left, *node.comparators]]
     touch(m, sides, m.at(node))
     if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
+        alone = any(s.is_const for s in sides)  # `x is None` asks nothing of what x is part of
         for side in sides:
-            m.record.compared |= side.objs
+            m.record.compared |= side.objs if alone else m.heap.memory(side.objs)
     elif all(s.objs and not has_views(s.type) for s in sides):
         m.compare(s.objs for s in sides)
     for side in sides:
@@ -279,6 +291,8 @@ def _comprehension(m: Machine, node: Any) -> Val:
     made = m.fresh(_COMPREHENSION_TYPES[type(node)], parts)
     if len(values) == 1 and values[0].type is not None:
         m.mark(made.objs, "each:" + values[0].type)
+    if len(values) == 1 and isinstance(values[0].const, Template) and not isinstance(node, ast.SetComp):
+        remember_each(m, made, values[0])
     return made
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
+from nb2pipe.dataflow.contents import remember_each
 from nb2pipe.dataflow.machine import Machine, Place, Template
-from nb2pipe.dataflow.paths import ANYTHING, concatenated, formatted, path_joined
+from nb2pipe.dataflow.paths import ANYTHING, concatenated, escaped, formatted, path_joined
 from nb2pipe.dataflow.tables import FileUse
 from nb2pipe.dataflow.values import Val, join, typed
 
@@ -128,7 +130,16 @@ def _glob(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     root = keywords.get("root_dir")
     path = Val(const=path_joined([_path_text(root), *map(_path_text, args[:1])])) if root else join(args[:1])
     m.file("read", path, place)
-    return m.fresh("builtins.list")
+    made = m.fresh("builtins.list")
+    if isinstance(path.const, str) and root is None:
+        remember_each(m, made, Val(type="builtins.str", const=_found(path.const)))
+    return made
+
+
+def _found(pattern: str) -> Template:
+    """The path of a file that a pattern of `glob` finds."""
+    text = pattern if isinstance(pattern, Template) else escaped(pattern)
+    return Template(re.sub(r"(?<!\{)[*?]|\[.*?\]", ANYTHING, text))
 
 
 def _shelf(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -149,8 +160,11 @@ def _path_mkdir(m: Machine, args: list[Val], keywords: Keywords, place: Place) -
 
 def _path_glob(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """`folder.glob(pattern)`: paths in the folder."""
-    m.file("read", Val(const=path_joined(t for a in args if (t := _path_text(a)) != ".") or "."), place)
-    return m.fresh("builtins.iterator")
+    path = path_joined(t for a in args if (t := _path_text(a)) != ".") or "."
+    m.file("read", Val(const=path), place)
+    made = m.fresh("builtins.iterator")
+    remember_each(m, made, Val(type="pathlib.Path", const=_found(path)))
+    return made
 
 
 def _path_rename(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:

@@ -14,7 +14,7 @@ from nb2pipe.dataflow.forward import Forward, statements_of
 from nb2pipe.dataflow.hidden import channel_findings, external_order, prepares_files, set_ups, setup_copies
 from nb2pipe.dataflow.kinds import kind
 from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, ModuleFacts, Place
-from nb2pipe.dataflow.model import Flow, Statement, StepFlow
+from nb2pipe.dataflow.model import Flow, Need, Statement, StepFlow
 from nb2pipe.dataflow.modules import accepted, module_facts, own_modules, root_of
 from nb2pipe.dataflow.resolve import Resolver, step_facts
 from nb2pipe.dataflow.scopes import bound_names
@@ -380,9 +380,26 @@ def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
                 )
                 cell, line = _where(flow, need.name)
                 found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name))
+            found += _own_pickling(flow, need, reached, forward)
         for bundle in flow.bundles:
             message = f"{', '.join(bundle)} share identity and travel together in one artifact"
             found.append(finding("alias-across-steps", message, cell=flow.cells[-1], line=1, name=bundle[0]))
+    return found
+
+
+_PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
+
+
+def _own_pickling(flow: StepFlow, need: Need, reached: Iterable[int], forward: Forward) -> list[Finding]:
+    """Instances of classes that say themselves what of them is stored, and may leave something out."""
+    classes = dict.fromkeys(forward.heap.classes[o] for o in sorted(reached) if o in forward.heap.classes)
+    found = []
+    for made, method in ((c, m) for c in classes for m in _PICKLING if c.method(m) is not None):
+        message = (
+            f"{need.name} crosses from step {need.source} to step {flow.name} as {method} of {made.name} stores it"
+        )
+        cell, line = _where(flow, need.name)
+        found.append(finding("own-pickling", message, cell=cell, line=line, name=need.name))
     return found
 
 

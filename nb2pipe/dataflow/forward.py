@@ -160,6 +160,8 @@ class Forward:
             bound = self.frame.find(name)
             if (statement.cell, name) in self.parameters and bound is not None:
                 val = bound.val
+                for index in self.heap.reach(val.objs):
+                    self.heap.contents.pop(index, None)
                 text: Any = Template("{" + name + "}") if val.type in _IN_PATHS else None
                 known = Val(val.objs, val.type, const=text) if text else Val(val.objs, val.type, items=None)
                 self.frame.set(name, Bound(known, bound.binds, bound.must))

@@ -238,6 +238,7 @@ class Machine:
         self.lines: tuple[str, ...] = ()
         self.place = Place(0, 1, "")
         self.maybe = 0
+        self.unrolled = 1
         self.bind = 0
         self.class_of_self: Def | None = None
         self.outside_reads: dict[str, Place] = {}
@@ -328,6 +329,13 @@ class Machine:
         for index in self.heap.sharing(given - self.heap.defined.keys()):
             self.record.mutated.setdefault(index, place)
             self.record.spared.discard(index)
+            self.forget(index)
+
+    def forget(self, index: int) -> None:
+        """What an object holds is not known any more; a function's arguments may be one another, and what it made."""
+        if self.frame.symbols is not None:
+            self.heap.contents.clear()
+        self.heap.contents.pop(index, None)
 
     def compare(self, several: Iterable[frozenset[int]]) -> None:
         """Values are looked up or compared: those that equal only themselves must stay the same objects."""
@@ -342,6 +350,7 @@ class Machine:
         resting = resting or all("rests" in self.heap.objs[o].marks for o in objs)
         (self.record.resting if resting else self.record.used).update(held, objs)
         for index in self.heap.sharing(held):
+            self.forget(index)
             if index not in self.record.mutated:
                 self.record.mutated[index] = place
                 self.record.spared.add(index)
@@ -357,6 +366,13 @@ class Machine:
             self.record.patched.setdefault(index, place)
         for index in several & self.heap.defined.keys():
             self.record.mutated.setdefault(index, place)
+            self.heap.defined[index].literals.clear()
+
+    def patch_any(self, holder: Val) -> None:
+        """An attribute is set of what may be any class of the notebook: a function's argument of no known type."""
+        if self.frame.symbols is not None and holder.cls is None and holder.type is None:
+            for made in self.shared.with_literals:
+                made.literals.clear()
 
     def _is_data(self, index: int) -> bool:
         type_name = self._library_type(index)
@@ -457,6 +473,7 @@ class Shared:
     accessors: set[str] = field(default_factory=set)
     modules: Mapping[str, ModuleFacts] = field(default_factory=dict)
     methods: dict[str, list[Def]] = field(default_factory=dict)
+    with_literals: list[Def] = field(default_factory=list)
 
     def bind_of(self, machine: Machine, name: str) -> int:
         """The number of the binding of `name` by the statement that runs; stable for one statement."""

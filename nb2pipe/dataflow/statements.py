@@ -12,6 +12,7 @@ from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, delete_target, store
 from nb2pipe.dataflow.calls import call_method, call_value
+from nb2pipe.dataflow.contents import is_plain_class, rounds
 from nb2pipe.dataflow.effects import apply_effect, elements
 from nb2pipe.dataflow.expressions import binary
 from nb2pipe.dataflow.machine import UNBOUND, Bound, Frame, Machine, Place
@@ -299,12 +300,19 @@ def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
             made.properties[method.name] = (*made.properties.get(method.name, ()), method)
     fields = dict(f for n in node.body if isinstance(n, ast.AnnAssign) and (f := _factory(n)) is not None)
     makers = [inner.evaluate(f) for f in fields.values()]
+    if not made.bases and not made.library_bases and is_plain_class(node):
+        made.literals = {n: b.val for n in sorted(names - set(members)) if (b := frame.find(n)) and _is_literal(b)}
+        m.shared.with_literals.append(made)
     made.factories = tuple(Val(ref=f.ref, defs=f.defs) for f in makers)
     kept = sorted(names - set(members) - set(fields))  # what a field's default makes belongs to each instance
     attributes = [b.val.objs for n in kept if (b := frame.find(n)) is not None]
     for part in frozenset().union(*attributes) if attributes else ():
         m.heap.hold(m.heap.definition(made), part)
     return members
+
+
+def _is_literal(bound: Bound) -> bool:
+    return bound.must and bound.val.is_const and not bound.val.objs
 
 
 def _factory(field: ast.AnnAssign) -> tuple[str, ast.expr] | None:
@@ -383,6 +391,10 @@ def _loop(m: Machine, body: list[ast.stmt], bind: Callable[[], None], orelse: li
 
 def _for(m: Machine, node: ast.For | ast.AsyncFor) -> None:
     source = m.evaluate(node.iter)
+    one_by_one = rounds(m, node, source)
+    if one_by_one is not None:
+        _unrolled(m, node, one_by_one)
+        return
     _loop(
         m,
         node.body,
@@ -390,6 +402,16 @@ def _for(m: Machine, node: ast.For | ast.AsyncFor) -> None:
         node.orelse,
         runs=_never_empty(node.iter, source),
     )
+
+
+def _unrolled(m: Machine, node: ast.For | ast.AsyncFor, values: list[Val]) -> None:
+    """A loop whose rounds are known is what it does round after round."""
+    m.unrolled *= len(values)
+    for val in values:
+        assign_target(m, node.target, val)
+        execute(m, node.body)
+    m.unrolled //= len(values)
+    execute(m, node.orelse)
 
 
 def _leave(m: Machine, node: ast.Break | ast.Continue) -> None:

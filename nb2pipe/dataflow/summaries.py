@@ -93,7 +93,7 @@ def peek(m: Machine, name: str) -> Bound | None:
 def signature(val: Val) -> Any:
     """What of a value a summary may depend on."""
     text = val.const if isinstance(val.const, str) and len(val.const) < 200 else None
-    return (val.type, val.ref, val.defs, text, bool(val.objs), val.cls)
+    return (val.type, val.ref, val.defs, tuple(bool(d.literals) for d in val.defs), text, bool(val.objs), val.cls)
 
 
 def define_function(m: Machine, node: Function, name: str) -> Val:

@@ -49,7 +49,8 @@ class Def:
     `methods` are a class's own, `properties` its property functions, `bases` its base classes in the notebook. Of a
     function, `defaults` are the values of its defaults, `captures` the variables of the enclosing function that it
     reads, `home` the scope that it was made in, and `wraps` the functions that a decorator put inside it. `factories`
-    are what makes the defaults of a dataclass's fields, anew for each instance.
+    are what makes the defaults of a dataclass's fields, anew for each instance. `literals` are those
+    attributes of a class that are literals, until one is set anew.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Def:
     wraps: tuple[Def, ...] = ()
     properties: dict[str, tuple[Def, ...]] = field(default_factory=dict)
     factories: tuple[Val, ...] = ()
+    literals: dict[str, Val] = field(default_factory=dict)
 
     def method(self, name: str) -> Def | None:
         """The method `name`, own or inherited from a class of the notebook."""
@@ -183,13 +185,26 @@ class Obj:
     hub: bool = False
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Known:
+    """What a container holds for certain: its `items` by key, in order; or, of any number, what `each` of them is.
+
+    It stands as long as what is known of the objects in `of` does.
+    """
+
+    items: dict[Any, Val] | None
+    each: Val = NOTHING
+    of: tuple[tuple[int, Known], ...] = ()
+
+
 class Heap:
     """All abstract objects of one analysis, with who holds whom both ways."""
 
-    __slots__ = ("classes", "clock", "defined", "definitions", "holders", "instances", "objs", "views")
+    __slots__ = ("classes", "clock", "contents", "defined", "definitions", "holders", "instances", "objs", "views")
 
     def __init__(self) -> None:
         self.clock = 0
+        self.contents: dict[int, Known] = {}
         self.objs: list[Obj] = []
         self.definitions: dict[Def, int] = {}
         self.defined: dict[int, Def] = {}
@@ -207,6 +222,14 @@ class Heap:
         for part in parts:
             self.hold(index, part)
         return index
+
+    def known(self, objs: frozenset[int]) -> list[Known] | None:
+        """What each of the containers holds for certain; None when that is not known of all."""
+        found = [k for o in sorted(objs) if (k := self.contents.get(o)) is not None and self._stands(k)]
+        return found if found and len(found) == len(objs) else None
+
+    def _stands(self, known: Known) -> bool:
+        return all(self.contents.get(o) is k and self._stands(k) for o, k in known.of)
 
     def definition(self, made: Def) -> int:
         """The object that stands for a function or class of the notebook as a value."""

@@ -16,8 +16,6 @@ HEAVY = ("tensorflow", "keras", "tf_keras", "torch")
 
 
 OPEN = {
-    "realistic_frames: airline delays from csv files with glob": "which files a loop over `glob` reads is not known",
-    "realistic_python: course style, babyweight preprocessing of csv lines": "a loop gives the names",
     "realistic_python: inventory with dataclasses and enums": "an attribute read from an instance may be its class's",
     "sharing: nan equal by identity": "a number has no identity once it is stored, and nan equals only itself",
     "hidden: class repr and module name": "__module__ is the generated package",
