@@ -18,6 +18,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -32,7 +33,7 @@ import doors
 
 Cells = Sequence[tuple[str, str]]
 Kind = Literal["equal", "refused", "different", "failed", "crashed", "invalid"]
-SECONDS = 20
+SECONDS = int(os.environ.get("QUICK_SECONDS", "20"))
 MEMORY = 4 << 30
 ADDRESS = re.compile(r"at 0x[0-9a-f]+")
 PACKAGE = "program"
@@ -69,6 +70,24 @@ def compare(cells: Cells, folder: Path | None = None, data: Mapping[str, str] | 
         return _compare(cells, place, data or {})
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def compare_apart(cells: Cells, folder: Path, libraries: Sequence[str], data: Mapping[str, str]) -> Outcome:
+    """As `compare`, in a process of its own that imports `libraries` first: forks of one that used them may hang."""
+    given = json.dumps({"cells": list(cells), "folder": str(folder), "libraries": list(libraries), "data": dict(data)})
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, __file__],
+        input=given,
+        env={**os.environ, "PYTHONPATH": path, "QUICK_SECONDS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        return Outcome("crashed", done.stderr)
+    kind, detail, codes = json.loads(done.stdout.splitlines()[-1])
+    return Outcome(kind, detail, tuple(codes))
 
 
 def _compare(cells: Cells, place: Path, data: Mapping[str, str]) -> Outcome:
@@ -233,3 +252,18 @@ def warm(*names: str) -> None:
         notebook = Path(folder) / f"{PACKAGE}.ipynb"
         notebook.write_text(json.dumps(doors.notebook([("x = [1]\nprint(x)", ["step:a"]), ("print(x)", ["step:b"])])))
         _convert(notebook, Path(folder) / "project")
+
+
+def main() -> None:
+    """Compares the notebook that stands in standard input, and prints the outcome."""
+    warnings.simplefilter("ignore")
+    given = json.load(sys.stdin)
+    warm()
+    for library in given["libraries"]:
+        importlib.import_module(library)
+    outcome = compare([(tags, source) for tags, source in given["cells"]], Path(given["folder"]), given["data"])
+    print(json.dumps([outcome.kind, outcome.detail, outcome.codes]))
+
+
+if __name__ == "__main__":
+    main()

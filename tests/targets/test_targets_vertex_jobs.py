@@ -293,9 +293,15 @@ def _by_key(options: dict[str, Any], uris: dict[str, str]) -> dict[str, Any]:
 def test_without_vertex_the_same_is_done_here(project: Path, uris: dict[str, str], server: Any, tmp_path: Path) -> None:
     launch = importlib.import_module("boosted.launch")
     jobs = importlib.import_module("boosted.jobs")
-    where = {"project": "{{$.pipeline_google_cloud_project_id}}", "location": "x", "root": "y"}
+    where = {"project": "", "location": "", "root": ""}
     inputs = {name: jobs.mounted(uris[name]) for name in ("rows", "target")}
     launch.run("train", {**TUNED, "broken": -1}, inputs, {"model": str(tmp_path / "m")}, uris={}, where=where)
     assert (tmp_path / "m").exists()
     assert not server.jobs
     assert os.environ["JOB_POLL_SECONDS"] == "0.1"
+
+
+def test_a_project_that_vertex_does_not_name_is_an_error(project: Path) -> None:
+    jobs = importlib.import_module("boosted.jobs")
+    with pytest.raises(jobs.JobError, match="in which project"):
+        jobs.available({"project": "{{$.pipeline_google_cloud_project_id}}", "location": "x", "root": "y"})

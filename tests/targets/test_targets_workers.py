@@ -41,7 +41,7 @@ def make_workers(make_project: MakeProject) -> MakeWorkers:
     """A project of the step `train`, which has workers, and of a step before and after it."""
 
     def make(source: str, *, workers: int = 2, **given: Any) -> Project:
-        fields = {"cells": (3,), "workers": workers, "framework": "fake", "inputs": takes(x="first"), **gives("y")}
+        fields = {"cells": (3,), "workers": workers, "framework": "xgboost", "inputs": takes(x="first"), **gives("y")}
         project = make_project(
             {
                 step("first", **gives("x")): "def first():\n    return 1\n",
@@ -50,7 +50,7 @@ def make_workers(make_project: MakeProject) -> MakeWorkers:
             }
         )
         package = project.root / project.package
-        (package / "fake_workers.py").write_text(HELPERS)
+        (package / "xgboost_workers.py").write_text(HELPERS)
         (package / "cluster.py").write_text(render("package/cluster.py.j2"))
         return project
 
@@ -192,7 +192,7 @@ def test_a_killed_worker_is_to_blame_not_those_that_miss_it(make_workers: MakeWo
 
 def test_a_worker_that_cannot_join_says_so(make_workers: MakeWorkers) -> None:
     project = make_workers(COUNTS)
-    (project.root / "small" / "fake_workers.py").write_text("def group():\n    raise OSError('no route')\n")
+    (project.root / "small" / "xgboost_workers.py").write_text("def group():\n    raise OSError('no route')\n")
     error = project.run().error
     assert error is not None
     assert "OSError: no route" in error.message
