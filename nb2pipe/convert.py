@@ -96,12 +96,11 @@ class Conversion:
         """The IR with all findings. Raises Refused where the dataflow cannot even be looked at."""
         from nb2pipe import artifacts
         from nb2pipe.pipeline.build import build
-        from nb2pipe.training import distributed, reporting
 
         if not self._parses():
             raise Refused(self.early_findings)
         with collector_paused():
-            return reporting(distributed(build(self.flow, self.options, artifacts)))
+            return _trained(build(self.flow, self.options, artifacts))
 
     def _parses(self) -> bool:
         blocking = ("syntax-error", "too-deep", "no-steps")
@@ -297,6 +296,15 @@ def collector_paused() -> Iterator[None]:
         gc.unfreeze()  # into the oldest generation, without a look at each
         if before:
             gc.enable()
+
+
+def _trained(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with its trainings spread over workers and reporting to trials, where it has such."""
+    if not pipeline.objectives and not any(step.workers for step in pipeline.steps):
+        return pipeline  # most notebooks: what rewrites trainings is not even imported
+    from nb2pipe.training import distributed, reporting
+
+    return reporting(distributed(pipeline))
 
 
 def load(path: str | Path, **overrides: Any) -> Conversion:

@@ -69,6 +69,12 @@ def with_paths(described: Json, values: Mapping[str, Any]) -> Json:
     return {**described, "steps": steps}
 
 
+def sources_of(step: Mapping[str, Any]) -> list[str]:
+    """The steps of the graph that must be done before `step` starts."""
+    rows = [*step["inputs"], *step["files_in"]]
+    return list(dict.fromkeys([row["source"] for row in rows if row["source"] is not None] + step["after"]))
+
+
 def unique(name: str, taken: Iterable[str]) -> str:
     """`name`, or the first of `name_2`, `name_3`... that is not taken."""
     used = set(taken)

@@ -71,10 +71,11 @@ def kfp_view(described: Json, platform: str = "kfp") -> Json:
 
     `["parameters"]` are the graph's, each with the name of its `argument`, its `kind` there and, when `encoded`, its
     text in JSON; `["files"]` gives the argument of each input file; `["called"]` are the steps in the order of
-    their calls: what comes before a tuning is called first.
+    their calls: what comes before a tuning is called first. `["trial"]` is the table of tuning_view.trial_table.
     """
     table = trial_table(described)
     view: Json = {
+        "trial": table,
         "launch": launch(described, table, platform),
         "name": kfp_name(described["name"]).replace("_", "-").lower(),
     }

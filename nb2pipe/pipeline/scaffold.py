@@ -13,7 +13,6 @@ from nb2pipe.pipeline.graph import Json, graph
 from nb2pipe.pipeline.kfp_view import EVERY_STEP, kfp_name, kfp_view
 from nb2pipe.pipeline.layout import layout
 from nb2pipe.pipeline.model import Pipeline
-from nb2pipe.pipeline.tuning_view import trial_table
 
 
 def scaffold(
@@ -32,24 +31,24 @@ def scaffold(
     described = graph(pipeline, package)
     called = {step["name"]: (functions or {}).get(step["name"], step["name"]) for step in described["steps"]}
     table = {step["name"]: task_row(described, step, called[step["name"]]) for step in described["steps"]}
+    kfp = kfp_view(described, platform)
+    trial = kfp["trial"]
     return {
         "graph": described,
         "steps_table": layout(table),
         "folders": any(step["folders"] for step in described["steps"]),
-        "trial": trial_table(described),
-        "trial_steps": layout((trial_table(described) or {}).get("steps")),
-        "spaces": layout(_spaces(described)),
+        "trial": trial,
+        "trial_steps": layout(trial["steps"] if trial else {}),
+        "spaces": layout(_spaces(described, trial["tuned"] if trial else ())),
         "objective_metric": kfp_name((described["objective"] or {"name": ""})["name"]),
         "spread": any(step["framework"] for step in described["steps"]),
         "parse_value": f"{inspect.getsource(values.parse_value)}\n\n{inspect.getsource(values._parse_literal)}",
-        "kfp": kfp_view(described, platform)
-        | {"everywhere": [*(f"{package}/{name}" for name in EVERY_STEP), *modules]},
+        "kfp": kfp | {"everywhere": [*(f"{package}/{name}" for name in EVERY_STEP), *modules]},
     }
 
 
-def _spaces(described: Json) -> Json:
-    """The search spaces that the tuning of the pipeline goes through, without what they do not have."""
-    tuned = (trial_table(described) or {"tuned": ()})["tuned"]
+def _spaces(described: Json, tuned: Sequence[str]) -> Json:
+    """The search spaces of the `tuned` parameters, without what they do not have."""
     searches = {row["name"]: row["search"] for row in described["parameters"] if row["name"] in tuned}
     return {name: {key: v for key, v in searches[name].items() if v not in (None, ())} for name in tuned}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nb2pipe.findings import Nb2pipeError, finding
+from nb2pipe.pipeline.graph import sources_of
 
 Json = Mapping[str, Any]
 
@@ -52,12 +53,6 @@ def trial_slice(graph: Json) -> Slice:
     )
 
 
-def sources(step: Json) -> set[str]:
-    """The steps that must be done before `step`."""
-    rows = [*step["inputs"], *step["files_in"]]
-    return {row["source"] for row in rows if row["source"] is not None} | set(step["after"])
-
-
 def _needed(steps: Mapping[str, Json], last: str) -> set[str]:
     """`last` and every step before it."""
     found: set[str] = set()
@@ -66,7 +61,7 @@ def _needed(steps: Mapping[str, Json], last: str) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += sources(steps[name])
+            waiting += sources_of(steps[name])
     return found
 
 
@@ -75,7 +70,7 @@ def _touched(steps: Mapping[str, Json], tuned: Iterable[str]) -> set[str]:
     names = set(tuned)
     found: set[str] = set()
     for name, step in steps.items():
-        if names & set(step["parameters"]) or found & sources(step):
+        if names & set(step["parameters"]) or found & set(sources_of(step)):
             found.add(name)
     return found
 

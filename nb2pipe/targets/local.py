@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nb2pipe.findings import Finding
-from nb2pipe.pipeline.graph import with_paths
+from nb2pipe.pipeline.graph import sources_of, with_paths
 from nb2pipe.targets.base import Event, Failure, OnEvent, RunResult, Status, StepResult, parameter_texts, read_map
 from nb2pipe.targets.cache import Cache, code_digest, content_digest, digest_below, key_of, tree_digests
 from nb2pipe.targets.process import Child, Children, OnLine, Stream
@@ -460,12 +460,6 @@ def tell_python(graph: Json, on_event: OnEvent) -> None:
     wanted = ".".join(str(graph["python"]).split(".")[:2])
     if wanted != here:
         on_event(Event("note", None, f"the pipeline was made for Python {wanted}; this is {here}"))
-
-
-def sources_of(step: Json) -> list[str]:
-    """The steps that must be done before `step` starts."""
-    rows = [*step["inputs"], *step["files_in"]]
-    return list(dict.fromkeys([row["source"] for row in rows if row["source"] is not None] + step["after"]))
 
 
 def installed_version(spec: str) -> str | None:
