@@ -75,7 +75,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "scikit-learn==1.9.1",
     ],
 )
@@ -96,7 +96,7 @@ def load(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "scikit-learn==1.9.1",
         "torch==2.13.0",
     ],
@@ -197,7 +197,7 @@ def train(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "scikit-learn==1.9.1",
         "torch==2.13.0",
@@ -229,7 +229,7 @@ def evaluate(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "scikit-learn==1.9.1",
         "torch==2.13.0",
@@ -284,7 +284,14 @@ def tune(
     width: int = 16,
     trials: int = 20,
     parallel_trials: int = 2,
-) -> NamedTuple("Best", [("learning_rate", float), ("width", int), ("dropout", float)]):
+) -> NamedTuple(
+    "Best",
+    [
+        ("learning_rate", float),
+        ("width", int),
+        ("dropout", float),
+    ],
+):
     """Finds the parameters with the best test_loss; with no trials they stay as given."""
     from digits_torch.launch import tune as find
 

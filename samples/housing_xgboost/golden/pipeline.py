@@ -97,7 +97,7 @@ def load(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
         "pyarrow==26.0.1",
@@ -194,7 +194,7 @@ def train(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
         "pyarrow==26.0.1",
@@ -228,7 +228,7 @@ def evaluate(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
         "pyarrow==26.0.1",
@@ -279,7 +279,14 @@ def tune(
     rounds: int = 120,
     trials: int = 20,
     parallel_trials: int = 2,
-) -> NamedTuple("Best", [("learning_rate", float), ("max_depth", int), ("min_child_weight", float)]):
+) -> NamedTuple(
+    "Best",
+    [
+        ("learning_rate", float),
+        ("max_depth", int),
+        ("min_child_weight", float),
+    ],
+):
     """Finds the parameters with the best rmse; with no trials they stay as given."""
     from housing_xgboost.launch import tune as find
 

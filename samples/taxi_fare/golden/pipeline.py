@@ -153,7 +153,7 @@ def features(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
         "pyarrow==26.0.1",
@@ -187,7 +187,7 @@ def train(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "numpy==2.4.6",
         "pandas==3.1.1",
@@ -247,7 +247,14 @@ def tune(
     n_estimators: int = 150,
     trials: int = 20,
     parallel_trials: int = 2,
-) -> NamedTuple("Best", [("learning_rate", float), ("n_estimators", int), ("max_depth", int)]):
+) -> NamedTuple(
+    "Best",
+    [
+        ("learning_rate", float),
+        ("n_estimators", int),
+        ("max_depth", int),
+    ],
+):
     """Finds the parameters with the best rmse; with no trials they stay as given."""
     from taxi_fare.launch import tune as find
 

@@ -166,7 +166,7 @@ def train(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "keras==3.15.1",
         "numpy==2.4.6",
         "pandas==3.1.1",
@@ -220,7 +220,14 @@ def tune(
     num_epochs: int = 8,
     trials: int = 20,
     parallel_trials: int = 2,
-) -> NamedTuple("Best", [("learning_rate", float), ("batch_size", int), ("hidden_units", str)]):
+) -> NamedTuple(
+    "Best",
+    [
+        ("learning_rate", float),
+        ("batch_size", int),
+        ("hidden_units", str),
+    ],
+):
     """Finds the parameters with the best rmse; with no trials they stay as given."""
     from taxi_fare_keras.launch import tune as find
 

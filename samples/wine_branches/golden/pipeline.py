@@ -75,7 +75,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "scikit-learn==1.9.1",
     ],
 )
@@ -107,7 +107,7 @@ def prepare(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "numpy==2.4.6",
         "scikit-learn==1.9.1",
@@ -142,7 +142,7 @@ def forest(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "numpy==2.4.6",
         "scikit-learn==1.9.1",
@@ -177,7 +177,7 @@ def linear(
 @dsl.component(
     base_image="python:3.11-slim",
     packages_to_install=[
-        "cloudpickle==3.1.2",
+        "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "numpy==2.4.6",
         "scikit-learn==1.9.1",
@@ -240,7 +240,13 @@ def tune(
     regularisation: float = 1.0,
     trials: int = 20,
     parallel_trials: int = 2,
-) -> NamedTuple("Best", [("trees", int), ("regularisation", float)]):
+) -> NamedTuple(
+    "Best",
+    [
+        ("trees", int),
+        ("regularisation", float),
+    ],
+):
     """Finds the parameters with the best best_loss; with no trials they stay as given."""
     from wine_branches.launch import tune as find
 
