@@ -1,7 +1,7 @@
 """Findings: what nb2pipe has to say about a notebook, as data.
 
 A finding is made with `finding(code, ...)`; its severity and its standing way out come from `CODES`, the one table of
-everything that can be said. Layers return findings; only `cli.py` prints them.
+everything that can be said. Layers return findings; only `commands/` prints them.
 """
 
 from __future__ import annotations

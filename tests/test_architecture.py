@@ -33,6 +33,7 @@ LAYERS = (
     ("verify",),
     ("review",),
     ("convert",),
+    ("commands",),
     ("cli", "doors", "", "__main__"),
 )
 LAYER = {name: index for index, names in enumerate(LAYERS) for name in names}

@@ -9,7 +9,7 @@ import doors
 import pytest
 
 import nb2pipe
-from nb2pipe.cli import check_text
+from nb2pipe.commands.check import check_text
 
 
 def loaded(folder: Path, cells: list[tuple[str, list[str]]]) -> nb2pipe.Conversion:

@@ -1,0 +1,1 @@
+"""The commands, a file each: words in, a document and messages out, an exit status."""

@@ -1,0 +1,68 @@
+"""`nb2pipe run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nb2pipe.commands.speech import Speech, assignments, common, load, progress, sources
+
+if TYPE_CHECKING:
+    from nb2pipe.targets.base import RunResult
+
+
+@click.command()
+@click.argument("notebook_or_project", type=click.Path(path_type=Path))
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
+@click.option("--jobs", type=click.IntRange(min=1), help="How many steps may run at a time.")
+@click.option("--no-cache", is_flag=True, help="Run every step anew.")
+@click.option("--engine", type=click.Choice(["process", "kfp"]), default="process", help="What runs the steps.")
+@click.option("--workers", type=click.IntRange(min=1), help="How many workers a step gets that has `workers:`.")
+@common
+def run(
+    speech: Speech,
+    notebook_or_project: Path,
+    given: tuple[str, ...],
+    jobs: int | None,
+    no_cache: bool,
+    engine: str,
+    workers: int | None,
+) -> int:
+    """Run the pipeline on this machine."""
+    parameters = assignments(given)
+    options: dict[str, Any] = {"jobs": jobs, "cache": not no_cache, "engine": engine, "workers": workers}
+    options["on_event"] = progress(speech)
+    if notebook_or_project.is_dir():
+        from nb2pipe.codegen.write import recover
+        from nb2pipe.convert import run_project
+
+        recover(notebook_or_project)
+        home = notebook_or_project.resolve()
+        home = home.parent if not _inputs_in(home) else home
+        result = run_project(notebook_or_project, home, parameters, **options)
+    else:
+        conversion = load(notebook_or_project)
+        speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+        result = conversion.run(parameters, **options)
+    speech.document(result.to_json(), run_text(result))
+    return 0 if result.status == "succeeded" else 1
+
+
+def _inputs_in(project: Path) -> bool:
+    """Whether a project's input files lie in its own folder, not beside it where the notebook was."""
+    from nb2pipe.targets.base import read_map
+
+    files = read_map(project)["pipeline"].get("input_files", [])
+    return bool(files) and all((project / f).exists() for f in files)
+
+
+def run_text(result: RunResult) -> str:
+    """The outcome of a run for people."""
+    lines = [f"{step.name:<20} {step.status:<10} {step.seconds:6.1f} s" for step in result.steps]
+    lines += [f"{name} = {value}" for name, value in result.metrics.items()]
+    if result.error is not None:
+        where = f" at cell {result.error.cell} line {result.error.line}" if result.error.cell is not None else ""
+        lines.append(f"step {result.error.step} failed{where}: {result.error.message}")
+    return "\n".join([*lines, f"{result.status} in {result.seconds:.1f} s; logs in {result.run_dir}"])
