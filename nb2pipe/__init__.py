@@ -18,6 +18,9 @@ _HOMES = {
     "Nb2pipeError": "nb2pipe.findings",
     "NotebookError": "nb2pipe.findings",
     "Refused": "nb2pipe.findings",
+    # `%load_ext nb2pipe` and `%unload_ext nb2pipe`
+    "load_ipython_extension": "nb2pipe.doors.ipython",
+    "unload_ipython_extension": "nb2pipe.doors.ipython",
 }
 
 

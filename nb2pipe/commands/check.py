@@ -7,20 +7,23 @@ from typing import Any
 
 import click
 
-from nb2pipe.commands.speech import NOTEBOOK, Speech, common, load, sources
+from nb2pipe.commands.speech import NOTEBOOKS, Answer, Speech, common, load, of_each, sources
 from nb2pipe.findings import errors
 
 
 @click.command()
-@NOTEBOOK
+@NOTEBOOKS
 @common
-def check(speech: Speech, notebook: Path) -> int:
-    """Show steps, inputs, outputs and findings of a notebook. Runs nothing."""
-    conversion = load(notebook)
-    document = conversion.check()
-    speech.findings(conversion.findings, sources(conversion))
-    speech.document(document, check_text(document, reasons=speech.verbose))
-    return 1 if errors(conversion.findings) else 0
+def check(speech: Speech, notebooks: tuple[Path, ...]) -> int:
+    """Show steps, inputs, outputs and findings of notebooks. Runs nothing."""
+
+    def checked(notebook: Path) -> Answer:
+        conversion = load(notebook)
+        document = conversion.check()
+        speech.findings(conversion.findings, sources(conversion))
+        return document, check_text(document, reasons=speech.verbose), 1 if errors(conversion.findings) else 0
+
+    return of_each(speech, notebooks, checked)
 
 
 def check_text(document: dict[str, Any], *, reasons: bool = False) -> str:

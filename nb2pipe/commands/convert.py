@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nb2pipe.commands.speech import NOTEBOOK, Speech, common, load, sources
+from nb2pipe.commands.speech import NOTEBOOKS, Answer, Speech, common, load, of_each, sources
+
+if TYPE_CHECKING:
+    from nb2pipe.convert import Conversion
+    from nb2pipe.findings import Finding
 
 
 @click.command()
-@NOTEBOOK
+@NOTEBOOKS
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="The project's folder (default: beside the notebook)."
 )
@@ -22,7 +27,7 @@ from nb2pipe.commands.speech import NOTEBOOK, Speech, common, load, sources
 @common
 def convert(
     speech: Speech,
-    notebook: Path,
+    notebooks: tuple[Path, ...],
     out: Path | None,
     target: str | None,
     name: str | None,
@@ -30,19 +35,31 @@ def convert(
     image: str | None,
     only_check: bool,
 ) -> int:
-    """Generate the project and compile the pipeline."""
-    conversion = load(notebook, name=name, base_image=base_image, image=image, target=target)
-    if only_check:
-        found = conversion.stale(out)
-        from nb2pipe.convert import finding_json
+    """Generate the projects of notebooks and compile their pipelines."""
+    if out is not None and len(notebooks) > 1:
+        raise click.UsageError("-o is the folder of one project: name one notebook")
 
+    def stale(notebook: Path) -> Answer:
+        found = loaded(notebook).stale(out)
         speech.findings(found)
-        speech.document(
-            {"stale": bool(found), "findings": [finding_json(f) for f in found]}, "stale" if found else "up to date"
-        )
-        return 1 if found else 0
-    speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
-    converted = conversion.convert(out, target)
-    speech.findings(converted.written.findings)
-    speech.document(converted.to_json(), f"{converted.project}: {len(converted.written.written)} files written")
-    return 1 if converted.written.conflicts else 0
+        return stale_json(found), f"{notebook}: {'stale' if found else 'up to date'}", 1 if found else 0
+
+    def converted(notebook: Path) -> Answer:
+        conversion = loaded(notebook)
+        speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+        done = conversion.convert(out, target)
+        speech.findings(done.written.findings)
+        text = f"{done.project}: {len(done.written.written)} files written"
+        return done.to_json(), text, 1 if done.written.conflicts else 0
+
+    def loaded(notebook: Path) -> Conversion:
+        return load(notebook, name=name, base_image=base_image, image=image, target=target)
+
+    return of_each(speech, notebooks, stale if only_check else converted)
+
+
+def stale_json(found: tuple[Finding, ...]) -> dict[str, Any]:
+    """The document of `convert --check --json`."""
+    from nb2pipe.convert import finding_json
+
+    return {"stale": bool(found), "findings": [finding_json(f) for f in found]}

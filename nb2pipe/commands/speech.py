@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from nb2pipe.targets.base import Event, OnEvent
 
 NOTEBOOK = click.argument("notebook", type=click.Path(path_type=Path))
+NOTEBOOKS = click.argument("notebooks", type=click.Path(path_type=Path), nargs=-1, required=True)
+Answer = tuple[dict[str, Any], str, int]
+"""What a command has to say of one notebook: the JSON document, the text for people, the exit status."""
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
@@ -49,18 +54,39 @@ def rendered(found: Finding, sources: Sequence[str] = ()) -> str:
     """A finding with its place, the source line and the way out."""
     where = "" if found.cell is None else f" cell {found.cell}" + (f" line {found.line}" if found.line else "")
     head = click.style(f"{found.severity}[{found.code}]", fg=COLOURS[found.severity], bold=True)
-    lines = [f"{head}{where}: {found.message}"]
+    lines = [f"{head}{where}: {found.message.removeprefix(f'{where.strip()}: ')}"]
     source = _source_line(found, sources)
     if source:
-        lines += [f"  {found.line:>4} | {source}"]
+        at, length = pointed(source, found.name)
+        mark = click.style("^" * length, fg=COLOURS[found.severity], bold=True)
+        lines += [f"  {found.line:>4} | {source}", f"       | {' ' * at}{mark}"]
     return "\n".join([*lines, f"       = {found.hint}"])
+
+
+def pointed(source: str, name: str | None) -> tuple[int, int]:
+    """Where carets stand under a line: (columns before, how many), below `name` where the line has it as a word, else
+    below all of its code. Columns are those of a terminal, where a wide letter takes two."""
+    match = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source) if name else None
+    start, end = match.span() if match else (len(source) - len(source.lstrip()), len(source))
+    return width(source[:start]), max(width(source[start:end]), 1)
+
+
+def width(text: str) -> int:
+    """Columns of a terminal that `text` takes."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
 
 
 def _source_line(found: Finding, sources: Sequence[str]) -> str:
     if found.cell is None or not found.line or found.cell >= len(sources):
         return ""
     lines = sources[found.cell].split("\n")
-    return lines[found.line - 1].rstrip() if found.line <= len(lines) else ""
+    return printable(lines[found.line - 1].expandtabs(4).rstrip()) if found.line <= len(lines) else ""
+
+
+def printable(text: str) -> str:
+    """`text` with what would move the cursor or hide something in a terminal shown as `?`."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def common(command: Callable[..., int]) -> Callable[..., None]:
@@ -92,6 +118,29 @@ def _failed(speech: Speech, error: Nb2pipeError) -> int:
         click.echo(json.dumps({"findings": [finding_json(f) for f in error.findings]}, indent=2, ensure_ascii=False))
     speech.findings(error.findings)
     return 2 if type(error).__name__ == "ParameterError" else 1
+
+
+def of_each(speech: Speech, notebooks: Sequence[Path], answer: Callable[[Path], Answer]) -> int:
+    """Say the answer for each notebook, as hooks and CI ask; of several the documents are a list. Returns the worst
+    exit status: a notebook that cannot be read does not keep the others from being looked at."""
+    if len(notebooks) == 1:
+        document, text, status = answer(notebooks[0])
+        speech.document(document, text)
+        return status
+    answers = [_answer(speech, notebook, answer) for notebook in notebooks]
+    speech.document([document for document, _, _ in answers], "\n".join(filter(None, (text for _, text, _ in answers))))
+    return max(status for _, _, status in answers)
+
+
+def _answer(speech: Speech, notebook: Path, answer: Callable[[Path], Answer]) -> Answer:
+    from nb2pipe.convert import finding_json
+
+    click.echo(f"-- {notebook}", err=True)
+    try:
+        return answer(notebook)
+    except Nb2pipeError as error:
+        speech.findings(error.findings)
+        return {"notebook": str(notebook), "findings": [finding_json(f) for f in error.findings]}, "", 1
 
 
 def load(notebook: Path, **overrides: Any) -> Conversion:

@@ -164,7 +164,7 @@ def _role(cell: Cell, values: list[tuple[Tag, Any]], draft: _Draft, options: Opt
 def _step(cell: Cell, tag: Tag, draft: _Draft) -> str:
     """The identifier of the step that `tag` names; a bad name is reported and repaired, so that the rest is checked."""
     name = tag.value.replace("-", "_")
-    reason = _name_problem(tag.value, name)
+    reason = name_problem(tag.value, name)
     if reason:
         name = _suggestion(tag.value)
         message = f"The step name {tag.value!r} cannot be used: {reason}."
@@ -173,7 +173,8 @@ def _step(cell: Cell, tag: Tag, draft: _Draft) -> str:
     return name
 
 
-def _name_problem(written: str, name: str) -> str:
+def name_problem(written: str, name: str) -> str:
+    """Why a step cannot be called `written`, which is `name` in Python; "" when it can."""
     if not _NAME.fullmatch(written):
         return "a name begins with a lower-case letter and holds lower-case letters, digits, `_` and `-` (at most 63)"
     if keyword.iskeyword(name):

@@ -164,6 +164,9 @@ DIALECTS: Mapping[str, tuple[str, str]] = {
 PREFIXES: Mapping[str, str] = {"block": "step", "prev": "after"}
 """Kale's words with a value."""
 
+ROLE_WORDS = frozenset(("step", "parameters", "shared", "skip"))
+"""The tags that say what a cell is; a cell has one of them."""
+
 NOT_CARRIED = ("annotation", "label", "limit")
 """Kale's words that have no counterpart here (a `limit` of cpu, memory or an accelerator has one)."""
 
@@ -174,6 +177,7 @@ _OTHERS = frozenset(
     " nbqa-skip thebe-init solution exercise test tests export hide setup images caching notebook-only".split()
 )
 _SYNONYMS = {"retry": "retries", "mem": "memory", "depends": "after", "depends-on": "after"}
+_STEP_MAGIC = re.compile(r"%%step(?:\s+(.*))?\s*")
 _SAME_STEP = re.compile(r"same_step_\d+")
 _BARE = tuple(name for name, spec in TAGS.items() if spec.value is None)
 _VALUED = tuple(name for name, spec in TAGS.items() if spec.value is not None)
@@ -192,8 +196,42 @@ def directive_lines(source: str) -> Iterator[tuple[int, str]]:
             return
 
 
+def step_magic(source: str) -> tuple[int, str] | None:
+    """(line from 1, what follows it) of the `%%step` that a cell begins with, None when it does not."""
+    if "%%step" not in source:
+        return None
+    for number, line in enumerate(source.split("\n"), 1):
+        match = _STEP_MAGIC.fullmatch(line.strip())
+        if match:
+            return number, match[1] or ""
+        if line.strip() and not line.strip().startswith("#"):
+            return None
+    return None
+
+
+def step_words(text: str) -> tuple[str, ...]:
+    """The tags that `%%step TEXT` stands for: `train --gpu nvidia-l4 --metrics` is step:train, gpu:nvidia-l4, metrics.
+
+    What is no option of ours stays in the step's name, where it is found to be wrong.
+    """
+    words = text.split()
+    name: list[str] = []
+    tags: list[str] = []
+    while words:
+        word = words.pop(0)
+        key, equals, value = word.removeprefix("--").partition("=")
+        spec = TAGS.get(key) if word.startswith("--") and key not in ROLE_WORDS else None
+        if spec is None:
+            name.append(word)
+        elif spec.value is None:
+            tags.append(key)
+        else:
+            tags.append(f"{key}:{value if equals else words.pop(0) if words else ''}")
+    return f"step:{' '.join(name)}", *tags
+
+
 def parse_tags(tags: Iterable[str], source: str = "") -> tuple[Tag, ...]:
-    """The tags of a cell: of its metadata, then of its directive lines.
+    """The tags of a cell: of its metadata, then of its directive lines and of its `%%step`.
 
     A tag that is left alone has the kind "other"; a near miss of ours "near", with the right spelling as its value; a
     word of another dialect that cannot be carried "foreign".
@@ -201,6 +239,8 @@ def parse_tags(tags: Iterable[str], source: str = "") -> tuple[Tag, ...]:
     found = [read_tag(text) for text in tags]
     for line, text in directive_lines(source):
         found += _directive(text, line)
+    if (magic := step_magic(source)) is not None:
+        found += [read_tag(tag, magic[0]) for tag in step_words(magic[1])]
     return tuple(found)
 
 

@@ -102,7 +102,7 @@ LINE_MAGICS: Mapping[str, Handler] = {
         " whos history pinfo2 hist magic lsmagic quickref tb debug pdb clear cls less more man edit recall rep"
         " logstart logstop logon logoff logstate save notebook nbagg connect_info qtconsole tensorboard"
         " watermark version_information bookmark dhist dirs black lab_black tensorflow_version pycat"
-        " alias_magic pastebin help guiref skip_showtraceback code_wrap subshell verbose wandb",
+        " alias_magic pastebin help guiref skip_showtraceback code_wrap subshell verbose wandb nb2pipe",
         _drop("it concerns the notebook, not the result"),
     ),
     "load_ext": _load_ext,
