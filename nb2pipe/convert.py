@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nb2pipe.dataflow.model import Flow
     from nb2pipe.pipeline.model import Pipeline
     from nb2pipe.targets.base import OnEvent, RunResult
+    from nb2pipe.targets.submission import Submission, SubmitOptions
     from nb2pipe.targets.tune import OnTrial, Tuned
     from nb2pipe.verify import Verification
 
@@ -229,6 +230,24 @@ class Conversion:
             on_event=on_event,
         )
 
+    def submit(
+        self,
+        target: str | None = None,
+        options: SubmitOptions | None = None,
+        *,
+        out: str | Path | None = None,
+        on_event: OnEvent = lambda event: None,
+    ) -> Submission:
+        """Convert, and submit what was converted; input files are looked for beside the notebook.
+
+        Raises Refused for a notebook with errors or edits in conflict, and what `Platform.submit` raises.
+        """
+        wanted = target or self.options.target
+        converted = self.convert(out, wanted)
+        if converted.written.conflicts:
+            raise Refused(converted.written.findings)
+        return submit_project(converted.project, self.path.resolve().parent, wanted, options, on_event=on_event)
+
     def _written(self, home: Path) -> Path:
         """The project as a run needs it, in the `.nb2pipe` folder of `home`."""
         from nb2pipe.codegen.write import write
@@ -282,6 +301,30 @@ def run_project(
 
     options: Json = {"jobs": jobs, "cache": cache, "workers": workers, "on_event": on_event}
     return run(project, given, notebook_dir=home, runs_dir=runs, **options)
+
+
+def submit_project(
+    project: Path,
+    home: Path,
+    target: str,
+    options: SubmitOptions | None = None,
+    *,
+    on_event: OnEvent = lambda event: None,
+) -> Submission:
+    """Submit a project as it was compiled; its input files are looked for in `home`. Raises as Platform.submit."""
+    from nb2pipe.targets.base import load_platform
+    from nb2pipe.targets.submission import SubmitOptions
+
+    return load_platform(target).submit(project, replace(options or SubmitOptions(), home=home), on_event)
+
+
+def home_of(project: Path) -> Path:
+    """Where the input files of a project lie: in its own folder, else beside it, where the notebook was."""
+    from nb2pipe.targets.base import read_map
+
+    files = read_map(project)["pipeline"].get("input_files", [])
+    here = project.resolve()
+    return here if files and all((here / file).exists() for file in files) else here.parent
 
 
 @contextmanager

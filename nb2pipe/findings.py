@@ -287,4 +287,30 @@ CODES: dict[str, Code] = {
         "A cached function is called in several steps, each begins with an empty cache, and that can be noticed.",
         "Call it in one step, or take the cache off it.",
     ),
+    # --- submitting ---------------------------------------------------------------------------------------------
+    "not-a-platform": Code(
+        "error", "Pipelines cannot be submitted to the target.", "Use `nb2pipe run` on this machine, or --target kfp."
+    ),
+    "stale-pipeline": Code(
+        "error", "The compiled pipeline is missing or not up to date.", "Run `nb2pipe convert` again."
+    ),
+    "missing-place": Code("error", "It is not said where to submit to.", "Give the named option."),
+    "missing-input": Code("error", "An input file of the pipeline is not here.", "Put it beside the notebook."),
+    "unknown-input": Code("error", "The pipeline reads no such file.", "Use the file's path in the notebook."),
+    "bad-bucket": Code("error", "A URI names no bucket.", "Write it as gs://BUCKET/FOLDER."),
+    "bad-schedule": Code("error", "A schedule cannot be read.", "Write it as cron does: `--schedule '0 6 * * *'`."),
+    "bad-run-option": Code("error", "A run cannot have such a name or label.", "Give another one."),
+    "not-for-target": Code("error", "An option means nothing to this target.", "Leave it out."),
+    "beyond-limit": Code(
+        "error", "The pipeline is larger than the platform takes.", "Make it thin: `nb2pipe build`, then --image REF."
+    ),
+    "upload-failed": Code("error", "Input files cannot be uploaded.", "Check the bucket and your login."),
+    "not-logged-in": Code("error", "The platform does not know who asks.", "Log in as the message says."),
+    "not-allowed": Code("error", "The platform does not allow it.", "Ask its administrator for the named role."),
+    "not-there": Code("error", "What the request names does not exist.", "Check its name, and the place."),
+    "request-refused": Code("error", "The platform refused a request.", "Correct what its message names."),
+    "no-answer": Code("error", "The platform did not answer.", "Check its address and the network, then try again."),
+    "not-ended": Code("error", "The run had not ended when waiting stopped.", "Look again with `nb2pipe runs show`."),
+    "no-builder": Code("error", "There is nothing here that builds images.", "Install docker, podman or gcloud."),
+    "build-failed": Code("error", "The image was not built.", "Correct what the builder said."),
 }

@@ -43,13 +43,14 @@ ONLY_IN = {
     "nbformat": r"notebook\.read",
     "jinja2": r"codegen\.render",
     "kfp": r"targets\..+",
-    "google": r"targets\.vertex.*",
+    "google": r"targets\.(vertex.*|storage)",
     "kubernetes": r"targets\..+",
     "nbconvert": r"doors\.nbconvert",
 }
 # Imported inside functions only: at the top of a module they would slow `nb2pipe --help`.
 HEAVY = frozenset(
-    "nbformat nbconvert jupytext jinja2 libcst kfp google kubernetes pandas numpy sklearn pyarrow IPython yaml".split()
+    "nbformat nbconvert jupytext jinja2 libcst kfp google boto3 kubernetes pandas numpy sklearn pyarrow IPython yaml"
+    "".split()
 )
 MAX_FILE, MAX_FUNCTION_P90, MAX_FUNCTION_MEDIAN = 600, 40, 12
 

@@ -85,7 +85,7 @@ def generate(
     files = {path: source.text for path, source in sources.items()}
     files |= _scaffold(pipeline, package, _modules(extra), platform)
     files |= extra
-    files[MAP_FILE] = _map(pipeline, package, notebook, sources)
+    files[MAP_FILE] = _map(pipeline, package, notebook, sources, platform)
     for path, text in files.items():
         if path.endswith(".py") and path not in extra:
             _compiled(path, text)
@@ -214,11 +214,14 @@ def requirement_lines(pipeline: Pipeline) -> list[tuple[str, str]]:
     return [(one_line(spec), ", ".join(dict.fromkeys(names))) for spec, names in ordered]
 
 
-def _map(pipeline: Pipeline, package: str, notebook: Notebook | None, sources: Mapping[str, Source]) -> str:
+def _map(
+    pipeline: Pipeline, package: str, notebook: Notebook | None, sources: Mapping[str, Source], platform: Platform
+) -> str:
     cells = notebook.cells if notebook else ()
     ids = [cell.id for cell in cells] or list(pipeline.cell_ids)
     content: dict[str, Any] = {
         "version": 1,
+        "platform": platform,
         "notebook": {"path": pipeline.notebook, "sha256": notebook_digest(notebook) if notebook else None},
         "files": {path: source.rows for path, source in sorted(sources.items())},
         "cells": [{"index": index, "id": cell_id} for index, cell_id in enumerate(ids)],

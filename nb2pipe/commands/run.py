@@ -36,26 +36,16 @@ def run(
     options["on_event"] = progress(speech)
     if notebook_or_project.is_dir():
         from nb2pipe.codegen.write import recover
-        from nb2pipe.convert import run_project
+        from nb2pipe.convert import home_of, run_project
 
         recover(notebook_or_project)
-        home = notebook_or_project.resolve()
-        home = home.parent if not _inputs_in(home) else home
-        result = run_project(notebook_or_project, home, parameters, **options)
+        result = run_project(notebook_or_project, home_of(notebook_or_project), parameters, **options)
     else:
         conversion = load(notebook_or_project)
         speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
         result = conversion.run(parameters, **options)
     speech.document(result.to_json(), run_text(result))
     return 0 if result.status == "succeeded" else 1
-
-
-def _inputs_in(project: Path) -> bool:
-    """Whether a project's input files lie in its own folder, not beside it where the notebook was."""
-    from nb2pipe.targets.base import read_map
-
-    files = read_map(project)["pipeline"].get("input_files", [])
-    return bool(files) and all((project / f).exists() for f in files)
 
 
 def run_text(result: RunResult) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from nb2pipe.findings import Finding, Nb2pipeError, finding
 from nb2pipe.pipeline.values import parse_value, value_text
+from nb2pipe.targets.submission import Submission, SubmitOptions
 
 Status = Literal["succeeded", "cached", "failed", "skipped"]
 EventKind = Literal["started", "log", "finished", "note"]
@@ -124,6 +125,29 @@ class Target(Protocol):
         ...
 
 
+class Platform(Target, Protocol):
+    """A target elsewhere, which pipelines are submitted to. Errors are SubmitError: what mends them is in them."""
+
+    def submit(self, project: Path, options: SubmitOptions, on_event: OnEvent) -> Submission:
+        """Checks everything, uploads input files and starts the compiled project, or sets its schedule; waits if asked.
+
+        With `options.dry_run` nothing is sent. Raises SubmitError, ParameterError, CompileError, ProjectError.
+        """
+        ...
+
+    def list_runs(self, options: SubmitOptions, limit: int, on_event: OnEvent) -> tuple[Submission, ...]:
+        """The latest runs, the newest first, without their steps; of `options.experiment` only, where it is given."""
+        ...
+
+    def show_run(self, run: str, options: SubmitOptions, on_event: OnEvent) -> Submission:
+        """The run of this id, with its steps."""
+        ...
+
+    def cancel_run(self, run: str, options: SubmitOptions, on_event: OnEvent) -> Submission:
+        """Asks for the end of a run; gives it as it then stands. One that has ended stays as it is."""
+        ...
+
+
 BUILT_IN = {
     "local": "nb2pipe.targets.local:Local",
     "kfp": "nb2pipe.targets.kfp:Kfp",
@@ -144,6 +168,16 @@ def load_target(name: str) -> Target:
         raise Nb2pipeError([finding("unknown-target", f"There is no target {name!r}; there are: {known}.", name=name)])
     target: Target = found[name].load()()
     return target
+
+
+def load_platform(name: str) -> Platform:
+    """The target registered as `name`, if pipelines can be submitted to it. Raises Nb2pipeError."""
+    target: Any = load_target(name)
+    if not hasattr(target, "submit"):
+        message = f"Nothing can be submitted to the target {name!r}."
+        raise Nb2pipeError([finding("not-a-platform", message, name=name)])
+    platform: Platform = target
+    return platform
 
 
 def read_map(project: Path) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class Kfp:
         return compile(project)
 
 
-def compile(project: Path, unsupported: Unsupported | None = None) -> Path:
-    """Compiles the project's pipeline.py, as it lies there, to pipeline.yaml beside it; returns that file.
+def compile(project: Path, unsupported: Unsupported | None = None, output: Path | None = None) -> Path:
+    """Compiles the project's pipeline.py, as it lies there, to pipeline.yaml beside it, or to `output`; returns that.
 
     `unsupported` says what the platform cannot do, where that is not a Kubernetes cluster. The same project gives the
     same bytes. Raises CompileError with what kfp said; the old file is then still there.
@@ -46,7 +46,8 @@ def compile(project: Path, unsupported: Unsupported | None = None) -> Path:
     refused = errors((unsupported or _unsupported)(graph))
     if refused:
         raise CompileError(refused)
-    part, target = project / f".pipeline-{os.getpid()}.yaml", project / "pipeline.yaml"
+    target = output or project / "pipeline.yaml"
+    part = target.parent / f".pipeline-{os.getpid()}.yaml"
     try:
         # A pipeline.py that a person edited may need more of kfp than the light way imports.
         child = _compiled("compile-light", project, part)
