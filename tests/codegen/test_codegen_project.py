@@ -159,7 +159,7 @@ def test_the_map_finds_every_line_of_every_cell() -> None:
     assert lookup(source_map, "taxi_fare/steps/train.py", 1) is None
     assert lookup(source_map, "taxi_fare/steps/train.py", len(step_lines)) is None
     assert lookup(source_map, "taxi_fare/task.py", 5) is None
-    assert set(source_map) == {"version", "notebook", "files", "cells", "pipeline"}
+    assert set(source_map) == {"version", "platform", "notebook", "files", "cells", "pipeline"}
     assert [s["name"] for s in source_map["pipeline"]["steps"]] == ["load", "train", "report"]
 
 
