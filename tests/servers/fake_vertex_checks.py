@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 MACHINE = re.compile(
@@ -16,9 +19,9 @@ ARGUMENTS = 100_000
 class Refused(Exception):
     """An answer with an HTTP status that is not 200."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, details: Sequence[Any] = ()) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.details = status, message, list(details)
 
 
 def must(holds: object, message: str) -> None:
@@ -94,7 +97,111 @@ def _check_parameter(parameter: Any) -> None:
         must(not parameter.scale_type or kind == "discrete_value_spec", f"parameter {name}: categories have no scale")
 
 
+# --- pipelines --------------------------------------------------------------------------------------------------------
+VALUES: Mapping[str, Callable[[Any], bool]] = {
+    "NUMBER_INTEGER": lambda value: isinstance(value, float) and value.is_integer(),
+    "NUMBER_DOUBLE": lambda value: isinstance(value, float),
+    "BOOLEAN": lambda value: isinstance(value, bool),
+    "STRING": lambda value: isinstance(value, str),
+    "LIST": lambda value: isinstance(value, list),
+    "STRUCT": lambda value: isinstance(value, dict),
+}
+"""What a value in a google.protobuf.Struct must be for each type of parameter: all numbers are doubles there."""
+
+ACCELERATORS = {"NVIDIA_TESLA_T4", "NVIDIA_L4", "NVIDIA_TESLA_V100", "NVIDIA_TESLA_A100", "NVIDIA_A100_80GB"}
+CRON = r"(?:(?:CRON_)?TZ=[A-Za-z_/+-]+ )?[\d*/,-]+(?: [\d*/,A-Z-]+){4}"
+
+
+def check_pipeline_job(job: Any) -> None:
+    """A PipelineJob: its own fields, the IR by its published schema, and the values of its parameters."""
+    from google.protobuf import json_format
+
+    must(len(job.display_name) <= 128, "display_name has at most 128 characters")
+    must(len(job.labels) <= 64, "at most 64 labels")
+    for key, value in job.labels.items():
+        must(re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key), f"label {key}")
+        must(re.fullmatch(r"[a-z0-9_-]{0,63}", value), f"value {value} of label {key}")
+    account, network, key = job.service_account, job.network, job.encryption_spec.kms_key_name
+    must(not account or re.fullmatch(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com", account), f"service_account {account}")
+    must(not network or re.fullmatch(r"projects/\d+/global/networks/[\w-]+", network), f"network {network}")
+    keys = r"projects/[^/]+/locations/us-central1/keyRings/[\w-]+/cryptoKeys/[\w-]+"
+    must(not key or re.fullmatch(keys, key), f"kms_key_name {key}")
+    config = type(job).pb(job).runtime_config
+    must(re.match(r"gs://[a-z0-9][a-z0-9._-]{2,}", config.gcs_output_directory), "gcs_output_directory is required")
+    must(not config.parameters, "parameters are for schema 2.0.0 and older")
+    spec = json_format.MessageToDict(type(job).pb(job).pipeline_spec)
+    message = ir_schema().PipelineSpec()
+    try:
+        json_format.ParseDict(spec, message)
+    except json_format.ParseError as error:
+        raise Refused(400, f"pipeline_spec: {error}") from None
+    _check_ir(spec, message)
+    _check_values(message, {name: json_format.MessageToDict(v) for name, v in config.parameter_values.items()})
+
+
+@cache
+def ir_schema() -> Any:
+    """The published messages of the IR, without importing kfp and its clients."""
+    found = importlib.util.find_spec("kfp")
+    assert found is not None and found.origin is not None
+    path = Path(found.origin).parent / "pipeline_spec" / "pipeline_spec_pb2.py"
+    spec = importlib.util.spec_from_file_location("pipeline_spec_of_the_tests", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _check_ir(spec: Any, message: Any) -> None:
+    must(message.schema_version == "2.1.0", f"schemaVersion {message.schema_version}")
+    must(re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", message.pipeline_info.name), "pipelineInfo.name")
+    must(message.root.dag.tasks, "a pipeline has tasks")
+    executors = spec["deploymentSpec"]["executors"]
+    for name, task in message.root.dag.tasks.items():
+        must(task.component_ref.name in message.components, f"task {name}: its component is not there")
+        for other in task.dependent_tasks:
+            must(other in message.root.dag.tasks, f"task {name} waits for {other}")
+    for name, component in message.components.items():
+        must(not component.executor_label or component.executor_label in executors, f"component {name}: its executor")
+    for name, executor in executors.items():
+        if "container" in executor:
+            _check_executor(name, executor["container"])
+
+
+def _check_executor(name: str, container: Any) -> None:
+    must(container.get("image"), f"{name}: image is required")
+    words = [*container.get("command", []), *container.get("args", [])]
+    must(all(len(word) <= 131_071 for word in words), f"{name}: an argument is too long")
+    limits = container.get("resources", {})
+    must(not [key for key in limits if "Request" in key], f"{name}: resources have limits only")
+    kind = limits.get("accelerator", {}).get("type") or limits.get("accelerator", {}).get("resourceType")
+    must(kind is None or kind in ACCELERATORS, f"{name}: accelerator {kind}")
+
+
+def _check_values(message: Any, values: Mapping[str, Any]) -> None:
+    declared = message.root.input_definitions.parameters
+    kinds = ir_schema().ParameterType.ParameterTypeEnum
+    for name, value in values.items():
+        must(name in declared, f"the pipeline has no parameter {name}")
+        kind = kinds.Name(declared[name].parameter_type)
+        must(VALUES[kind](value), f"parameter {name} is {kind}, {value!r} is not")
+    for name, parameter in declared.items():
+        optional = parameter.is_optional or parameter.HasField("default_value")
+        must(optional or name in values, f"parameter {name} is required")
+
+
+def check_schedule(schedule: Any, parent: str) -> None:
+    """A Schedule of pipeline jobs."""
+    must(1 <= len(schedule.display_name) <= 128, "display_name has 1 to 128 characters")
+    must(re.fullmatch(CRON, schedule.cron), f"cron {schedule.cron!r}")
+    must(schedule.max_concurrent_run_count >= 1, "max_concurrent_run_count is required")
+    must(schedule.create_pipeline_job_request.parent == parent, "create_pipeline_job_request.parent")
+    must(not schedule.create_pipeline_job_request.pipeline_job_id, "each run gets an id of its own")
+    check_pipeline_job(schedule.create_pipeline_job_request.pipeline_job)
+
+
 CHECKS: Mapping[str, Callable[[Any], None]] = {
     "customJobs": check_custom_job,
     "hyperparameterTuningJobs": check_tuning_job,
+    "pipelineJobs": check_pipeline_job,
 }

@@ -23,14 +23,14 @@ NAMES = {"workerpool0": "chief", "workerpool1": "worker"}
 
 def run_custom_job(job: Any, folder: Path) -> str:
     """Runs the pools of a CustomJob; returns why it failed, "" if it did not."""
-    job.set("JOB_STATE_RUNNING")
+    job.set("RUNNING")
     number = job.message.name.rpartition("/")[2]
     return run_pools(job.message.job_spec, number, folder / f"job-{number}", job.stopped)
 
 
 def run_tuning_job(job: Any, folder: Path) -> str:
     """Runs the trials of a HyperparameterTuningJob; their parameters are drawn at random."""
-    job.set("JOB_STATE_RUNNING")
+    job.set("RUNNING")
     message, draw = job.message, random.Random(0)
     trials = [
         types.Trial(id=str(index + 1), state=types.Trial.State.REQUESTED, parameters=_drawn(message.study_spec, draw))
