@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nb2pipe.codegen.jobs import merged
-from nb2pipe.pipeline.kfp_view import HYPERTUNE, kfp_name, launch
+from nb2pipe.pipeline.kfp_view import HYPERTUNE, SECRET_PACKAGES, kfp_name, launch, reads_secrets
 from nb2pipe.pipeline.machines import accelerator, machine
 
 Json = dict[str, Any]
@@ -24,7 +24,7 @@ def vertex_jobs(described: Json, trial: Json | None) -> dict[str, Json]:
 
 
 def _custom_job(described: Json, step: Json) -> Json:
-    spec = _job_spec(described, step, step["workers"], step["requirements"])
+    spec = _job_spec(described, step, step["workers"], [*step["requirements"], *_secret_packages(step)])
     return {"displayName": _display_name(described, step["name"]), "labels": _labels(described), "jobSpec": spec}
 
 
@@ -45,8 +45,12 @@ def _tuning_job(described: Json, trial: Json) -> Json:
         "maxTrialCount": described["trials"],
         "parallelTrialCount": 2,
         "maxFailedTrialCount": described["trials"],
-        "trialJobSpec": _job_spec(described, steps, 1, [*steps["requirements"], HYPERTUNE]),
+        "trialJobSpec": _job_spec(described, steps, 1, [*steps["requirements"], HYPERTUNE, *_secret_packages(steps)]),
     }
+
+
+def _secret_packages(step: Json) -> tuple[str, ...]:
+    return SECRET_PACKAGES if reads_secrets(step, "vertex") else ()
 
 
 def parameter_spec(name: str, space: Json) -> Json:

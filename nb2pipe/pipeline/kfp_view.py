@@ -38,26 +38,31 @@ STORAGE = ("fsspec[gcs,s3]>=2024.2",)
 """What a container outside of the pipeline needs to fetch and store artifacts."""
 
 HYPERTUNE = "cloudml-hypertune>=0.1.0.dev6"
+SECRET_PACKAGES = ("google-auth[requests]>=2.29",)
+"""What reads Secret Manager, in the process of a step."""
+
 JOB_PACKAGES: Mapping[str, tuple[str, ...]] = {"kfp": STORAGE, "vertex": (HYPERTUNE,)}
 """What the containers of jobs need beside what steps require: Vertex AI shows them Cloud Storage as folders."""
 
 WHERE: Mapping[str, Mapping[str, str]] = {
     "kfp": {},
+    # What Vertex AI puts its own values for.
     "vertex": {
         "project": "{{$.pipeline_google_cloud_project_id}}",
         "location": "{{$.pipeline_google_cloud_location}}",
         "root": "{{$.pipeline_root}}",
     },
 }
-"""What a component that starts a job is told of where it runs: what each platform puts its own value for."""
+"""What a component is told of where it runs if it starts a job, or reads secrets (of which it needs the project)."""
 
 TUNE_RESERVED = ("trials", "parallel_trials")
 """Arguments of the pipeline and of its component `tune`, where it has one."""
 
 GPU = "nvidia.com/gpu"
 GPU_LABEL = "cloud.google.com/gke-accelerator"
+SECRETS_FILE = "secret_manager.py"
 EVERY_STEP = ("__init__.py", "artifacts.py", "task.py", "steps/__init__.py")
-"""Files of the package that every step needs."""
+"""Files of the package that every step needs; SECRETS_FILE is the one that reads Secret Manager."""
 
 RESERVED = frozenset(
     "dsl compiler pipeline embedded program literal main run json base64 zlib Path PROJECT EVERYWHERE UNPACK "
@@ -164,7 +169,7 @@ def _ports(step: Json, platform: str) -> dict[str, dict[str, str]]:
         "inputs": ([row["key"] for row in step["inputs"]], "_in"),
         "files_out": (step["files_out"], "_out"),
         "files_in": ([row["path"] for row in step["files_in"]], "_in"),
-        "where": (list(WHERE[platform]) if step["framework"] else [], "_of_job"),
+        "where": (_told(step, platform), "_of_job"),
     }
     taken = ["Output", "json"]
     ports: dict[str, dict[str, str]] = {}
@@ -172,6 +177,17 @@ def _ports(step: Json, platform: str) -> dict[str, dict[str, str]]:
         ports[group] = _named({key: kfp_name(key) for key in keys}, suffix, taken)
         taken += ports[group].values()
     return ports
+
+
+def _told(step: Json, platform: str) -> list[str]:
+    if step["framework"]:
+        return list(WHERE[platform])
+    return ["project"] if reads_secrets(step, platform) else []
+
+
+def reads_secrets(step: Json, platform: str) -> bool:
+    """Whether a step reads its secrets itself: Kubernetes gives them to its containers, Vertex AI does not."""
+    return platform == "vertex" and bool(step["resources"]["secrets"])
 
 
 def _step(described: Json, step: Json, view: Json) -> Json:
@@ -194,12 +210,19 @@ def _step(described: Json, step: Json, view: Json) -> Json:
         "run_arguments": _run_arguments(step, own, encoded),
         "base_image": resources["image"] or described["image"] or described["base_image"],
         "thin": thin,
-        "packages": [] if thin else list(LAUNCH_PACKAGES[view["launch"]["platform"]]) if job else step["requirements"],
+        "packages": [] if thin else _packages(step, view["launch"]["platform"]),
+        "runs": "launch" if job else "secret_manager" if own["where"] else "task",
         "job": job,
         "embeds": _embedded(_code_of(described, [step], view, name if job else None)),
         "calls": list(_calls(step, view["tasks"], view["launch"]["platform"])),
         "platform": layout(platform, 4) if platform else "",
     }
+
+
+def _packages(step: Json, platform: str) -> list[str]:
+    if step["framework"]:
+        return list(LAUNCH_PACKAGES[platform])
+    return [*step["requirements"], *(SECRET_PACKAGES if reads_secrets(step, platform) else ())]
 
 
 def _signature(step: Json, view: Json) -> Iterator[str]:
@@ -309,7 +332,8 @@ def _code_of(described: Json, steps: Sequence[Json], view: Json, job: str | None
     paths = dict.fromkeys(path for step in steps for path in step["code"])
     own = [path for path in paths if path.removeprefix(f"{package}/") not in EVERY_STEP]
     if job is None:
-        return own
+        read = any(reads_secrets(step, launched["platform"]) for step in steps)
+        return [*own, f"{package}/{SECRETS_FILE}"] if read else own
     more = [f"{package}/{name}" for name in launched["files"]]
     return [*dict.fromkeys([*own, *more]), launched["manifests"][job]]
 
@@ -322,17 +346,27 @@ def launch(described: Json, table: Json | None, platform: str) -> Json:
     trained = {step["name"]: step["framework"] for step in described["steps"] if step["framework"]}
     tuning = unique("tune", trained) if table else ""
     jobs = [*trained, *([tuning] if tuning else [])]
-    files = ["cluster.py", "launch.py", "jobs.py", "remote.py", *(["trial.py"] if table else [])]
+    files = ["cluster.py", "launch.py", "jobs.py", "remote.py", *(["trial.py"] if table else [])] if jobs else []
+    packages = [*LAUNCH_PACKAGES[platform], *JOB_PACKAGES[platform]] if jobs else []
+    if any(reads_secrets(step, platform) for step in described["steps"]):
+        files, packages = [*files, SECRETS_FILE], [*packages, *SECRET_PACKAGES]
     kinds = [*trained.values(), *(["tune"] if table else [])]
     needs = {OPERATORS[kind]["plural"]: OPERATORS[kind] for kind in kinds}
     return {
         "platform": platform,
         "manifests": {name: f"jobs/{name}.yaml" for name in jobs},
         "tuning": tuning,
-        "files": files if jobs else [],
-        "packages": [*LAUNCH_PACKAGES[platform], *JOB_PACKAGES[platform]] if jobs else [],
+        "files": files,
+        "packages": packages,
+        "secrets": secrets_table(described) if SECRETS_FILE in files else {},
         "needs": list(needs.values()),
     }
+
+
+def secrets_table(described: Json) -> Json:
+    """What each step asks for: (the secret, the key in it, the variable)."""
+    rows = {step["name"]: step["resources"]["secrets"] for step in described["steps"]}
+    return {name: [(row["name"], row["key"], row["env"]) for row in found] for name, found in rows.items() if found}
 
 
 def _made(view: Json, source: str, group: str, key: str) -> str:
@@ -365,8 +399,10 @@ def _run_arguments(step: Json, own: Mapping[str, Mapping[str, str]], encoded: se
     if step["framework"]:
         ports_of = [port for group in ("inputs", "files_in", "outputs", "files_out") for port in own[group].values()]
         arguments["uris"] = _pairs("uris", {f"{port}.path": f"{port}.uri" for port in ports_of}, plain=True)
-    if own["where"]:
+    if step["framework"] and own["where"]:
         arguments["where"] = _pairs("where", own["where"])
+    elif own["where"]:
+        arguments["project"] = own["where"]["project"]
     metrics = [own["outputs"][row["artifact"]] for row in step["outputs"] if row["kind"] == "Metrics"]
     return arguments | ({"log_metric": f"{metrics[0]}.log_metric"} if metrics else {})
 

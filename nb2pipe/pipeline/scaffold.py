@@ -40,6 +40,7 @@ def scaffold(
         "trial": trial,
         "trial_steps": layout(trial["steps"] if trial else {}),
         "spaces": layout(_spaces(described, trial["tuned"] if trial else ())),
+        "secrets_table": layout(kfp["launch"]["secrets"]),
         "objective_metric": kfp_name((described["objective"] or {"name": ""})["name"]),
         "spread": any(step["framework"] for step in described["steps"]),
         "parse_value": f"{inspect.getsource(values.parse_value)}\n\n{inspect.getsource(values._parse_literal)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def _refused(step: Json) -> Iterator[str]:
     resources = step["resources"]
     yield from lacking(resources)
     for secret in resources["secrets"]:
-        yield f"the secret {secret['name']} of Kubernetes; the cell can read one of Secret Manager"
+        if not re.fullmatch("[A-Za-z0-9_-]{1,255}", secret["name"]):
+            yield f"the secret {secret['name']}, a name that Secret Manager does not allow"
     if resources["timeout"] and not step["framework"]:
         yield "a time limit, which only a step with many workers can have there"

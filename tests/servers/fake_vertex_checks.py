@@ -143,10 +143,12 @@ def check_pipeline_job(job: Any) -> None:
 def ir_schema() -> Any:
     """The published messages of the IR, without importing kfp and its clients."""
     found = importlib.util.find_spec("kfp")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     path = Path(found.origin).parent / "pipeline_spec" / "pipeline_spec_pb2.py"
     spec = importlib.util.spec_from_file_location("pipeline_spec_of_the_tests", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

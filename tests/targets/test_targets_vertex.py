@@ -115,7 +115,7 @@ def test_search_spaces(space: dict[str, Any], spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("tags", "says"),
     [
-        (("secret:keys:token:TOKEN",), "the secret keys"),
+        (("secret:my.keys:token:TOKEN",), "the secret my.keys"),
         (("timeout:2h",), "a time limit"),
         (("gpu:amd.com/gpu:1",), "amd.com/gpu"),
         (("gpu:nvidia-l4:3",), "3 NVIDIA_L4"),
