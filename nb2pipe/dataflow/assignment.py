@@ -6,8 +6,9 @@ import ast
 
 from nb2pipe.dataflow.effects import elements
 from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.special import touch
-from nb2pipe.dataflow.values import Val
+from nb2pipe.dataflow.values import Access, Val
 
 
 def assign_target(m: Machine, target: ast.expr, val: Val) -> None:
@@ -47,6 +48,9 @@ def store(m: Machine, target: ast.expr, val: Val, place: Place) -> None:
     holder = m.evaluate(target.value)
     if isinstance(target, ast.Subscript):
         m.evaluate(target.slice)
+    if isinstance(target, ast.Attribute):
+        use: Access = "set" if isinstance(target.ctx, ast.Store) else "delete"
+        run_properties(m, holder, target.attr, use, place, [val] if use == "set" else [])
     _store_into(m, target, holder, place)
     for index in holder.objs:
         for part in val.objs:

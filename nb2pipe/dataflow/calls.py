@@ -31,11 +31,12 @@ from nb2pipe.dataflow.effects import (
 )
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
 from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
 from nb2pipe.dataflow.tables import SELF
 from nb2pipe.dataflow.texts import run_text, string_references
-from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, constant, join, typed
+from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Access, Def, Val, constant, join, typed
 
 
 def call(m: Machine, node: ast.Call) -> Val:
@@ -320,9 +321,19 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
     literal = field_of(m, base, name)
     if literal is not None:
         return literal
-    found = [_member(m, base, c, name, place) for c in classes_of(m, base)]
-    if found:
-        return join([f for f in found if f is not None] or [_held(m, base, name)])
+    made = run_properties(m, base, name, "get", place)
+    if made is not None and base.cls is not None and (name, "get") in base.cls.properties:
+        return made
+    found = _attribute_of(m, base, name, place)
+    return found if made is None else join([found, made])
+
+
+def _attribute_of(m: Machine, base: Val, name: str, place: Place) -> Val:
+    """The value of `base.name` where no property function runs."""
+    owners = classes_of(m, base)
+    if owners:
+        methods = [Val(frozenset([m.heap.new("method", base.objs, opaque=True)])) for c in owners if c.method(name)]
+        return join(methods) if methods else _held(m, base, name)
     if base.type == "pathlib.Path" and base.is_const and name == "parent":
         return Val(type="pathlib.Path", const=base.const.rpartition("/")[0] or ".")
     known = m.tables.attribute(base.type, name)
@@ -353,17 +364,6 @@ def _held(m: Machine, base: Val, name: str) -> Val:
     is_method = m.tables.method(base.type, name) is not None if base.type else not classes_of(m, base)
     bound = {m.heap.new("method", base.objs, opaque=True)} if is_method else set()
     return Val(objs=part.objs | inherited | bound)
-
-
-def _member(m: Machine, base: Val, cls: Def, name: str, place: Place) -> Val | None:
-    """What a class of the notebook defines under a name: a property's value or a bound method."""
-    for made in cls.properties.get(name, ()):
-        if len(made.node.args.args) == 1:  # type: ignore[union-attr]
-            return call_function(m, made, [base], {}, place)
-    own = cls.method(name)
-    if own is None:
-        return None
-    return Val(frozenset([m.heap.new("method", base.objs, opaque=True)]), defs=())
 
 
 def _library_attribute(m: Machine, ref: str, place: Place) -> Val:
@@ -462,11 +462,21 @@ def _getattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> V
     if name is not None:
         found = attribute(m, args[0], name, place)
         return join([found, *args[2:]])
+    for one in args[:1]:
+        run_properties(m, one, None, "get", place)
     return m.unknown(frozenset().union(*(a.objs for a in args)))
+
+
+def _hasattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    for one in args[:1]:
+        run_properties(m, one, plain_text(args[1]) if len(args) == 2 else None, "get", place)
+    return typed("builtins.bool")
 
 
 def _setattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if args:
+        use: Access = "set" if len(args) == 3 else "delete"
+        run_properties(m, args[0], plain_text(args[1]) if len(args) > 1 else None, use, place, args[2:])
         if args[0].ref is not None:
             m.channel("module:" + args[0].ref.partition(".")[0], "set", place)
         m.patch_any(args[0])
@@ -545,6 +555,7 @@ _SPECIAL: dict[str, Special] = {
     "builtins.max": _choose,
     "builtins.next": _next,
     "builtins.getattr": _getattr,
+    "builtins.hasattr": _hasattr,
     "builtins.setattr": _setattr,
     "builtins.object.__setattr__": _setattr,
     "builtins.object.__delattr__": _setattr,

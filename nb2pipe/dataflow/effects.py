@@ -316,6 +316,9 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     held = held.union(*(i.objs for i in items))
     known = bool(effect.each) or effect.gathers or (type_name or "").startswith(_WITH_VIEWS)
     made = _sharing(m, type_name, bases) if bases else m.heap.new(type_name, opaque=not known)
+    if not bases and _holds_itself(m, effect, type_name, receiver, args, keywords):
+        for part in m.heap.elements([made]):
+            m.heap.hold(part, made)
     for part in held:
         m.heap.hold(made, part)
     marks = {"draws:" + generator for generator in _drawn(m, effect.marks, keywords)}
@@ -330,6 +333,16 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     m.heap.objs[made].marks = frozenset(marks)
     result = Val(objs=frozenset([made]), type=type_name, items=tuple(items) if len(items) > 1 else None)
     return m.derived(result, [receiver, *args, *keywords.values()]) if type_name == "torch.Tensor" else result
+
+
+def _holds_itself(
+    m: Machine, effect: Effect, type_name: str | None, receiver: Val, args: list[Val], keywords: Keywords
+) -> bool:
+    """Whether items of items of what is made may be anything in it: the copy of what holds itself, rows of groups."""
+    if effect.holds and type_name == "builtins.iterator":
+        return True
+    source = _at(effect.like, receiver, args, keywords) if effect.like is not None else None
+    return source is not None and any(o in m.heap.reach(m.heap.objs[o].parts) for o in source.objs)
 
 
 def _uncopied(keywords: Keywords) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nb2pipe.dataflow.tables import FileUse, Tables
-from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Def, Heap, Val, constant, join
+from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Access, Def, Heap, Val, constant, join
 from nb2pipe.findings import Finding, finding
 
 BUILTINS = frozenset(dir(builtins))
@@ -470,6 +470,7 @@ class Shared:
     special: dict[Def, None] = field(default_factory=dict)
     subclasses: dict[Def, None] = field(default_factory=dict)
     guessing: int = 0
+    properties: dict[Access, list[tuple[str, Def]]] = field(default_factory=dict)
     accessors: set[str] = field(default_factory=set)
     modules: Mapping[str, ModuleFacts] = field(default_factory=dict)
     methods: dict[str, list[Def]] = field(default_factory=dict)

@@ -188,8 +188,9 @@ class Resolver:
         """Whether a step up to this one changes the content of the value read."""
         origins = [self.owner[b] for b in binds if b in self.owner]
         first = min((self._position_of(o) for o in origins), default=0)
-        # A definition that only this step changes may be repeated in it first.
-        last = index if all(self.kinds[o] == "definition" for o in origins) else index + 1
+        # A definition or shared value that only this step changes may be repeated in it first.
+        again = all(self.kinds[o] == "definition" or self.statements[o].step is None for o in origins)
+        last = index if again else index + 1
         return any(first <= i < last and self._same_value(i, name, binds) for i in self.changers.get(name, ()))
 
     def _position_of(self, statement: int) -> int:

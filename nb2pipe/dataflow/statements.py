@@ -16,6 +16,7 @@ from nb2pipe.dataflow.contents import is_plain_class, rounds
 from nb2pipe.dataflow.effects import apply_effect, elements
 from nb2pipe.dataflow.expressions import binary
 from nb2pipe.dataflow.machine import UNBOUND, Bound, Frame, Machine, Place
+from nb2pipe.dataflow.properties import property_functions
 from nb2pipe.dataflow.special import classes_of, library_base, touch
 from nb2pipe.dataflow.summaries import FunctionFrame, class_members, define_function, peek
 from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, constant, join, typed
@@ -292,12 +293,11 @@ def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
     m.record.class_rebinds |= {n for n in inner.outside_reads if n in frame.env}
     _take_over(m, inner)
     members, names = class_members(m, node, frame)
+    made.properties = property_functions(inner, node)
+    for (name, use), function in made.properties.items():
+        m.shared.properties.setdefault(use, []).append((name, function))
     for method in inner.record.defined:
-        method.owner = made
-        if any(
-            "property" in ast.dump(d) or "setter" in ast.dump(d) for d in getattr(method.node, "decorator_list", [])
-        ):
-            made.properties[method.name] = (*made.properties.get(method.name, ()), method)
+        method.owner = method.owner or made
     fields = dict(f for n in node.body if isinstance(n, ast.AnnAssign) and (f := _factory(n)) is not None)
     makers = [inner.evaluate(f) for f in fields.values()]
     if not made.bases and not made.library_bases and is_plain_class(node):

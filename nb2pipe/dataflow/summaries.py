@@ -236,7 +236,7 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     closure = made.captures if CLOSURE in arguments_ else frozenset()
     frame = FunctionFrame(names.bound | closure, m, symbols)
     frame.home = made.home
-    heap = frame.heap = Heap()
+    heap = frame.heap = Heap(inner=True)
     frame.rebinds = any(isinstance(n, ast.Nonlocal) for n in ast.walk(node))
     inner = Machine(m.tables, frame, heap, m.shared)
     inner.cell, inner.lines = made.cell, m.shared.lines.get(made.cell, ())
@@ -391,12 +391,19 @@ class _Real:
         self.direct: dict[int, frozenset[int]] = {}
         for index, (kind, name) in summary.symbols.items():
             val = bound.get(name, Val()) if kind == "argument" else outer.get(name, Val())
-            self.known[index] = val.objs
-            element = summary.heap.objs[index].element
-            if element is not None:
-                parts = m.heap.elements(val.objs)
-                self.known[element] = frozenset(m.heap.reach(parts | m.heap.inherited(val.objs)))
-                self.direct[element] = parts
+            self._stands_for(index, val.objs)
+        for index, made in summary.heap.defined.items():
+            if not made.captures:
+                self._stands_for(index, frozenset([m.heap.definition(made)]))
+
+    def _stands_for(self, index: int, objs: frozenset[int]) -> None:
+        """`index` was there before the call: it, and what it held, are these objects."""
+        self.known[index] = objs
+        element = self.summary.heap.objs[index].element
+        if element is not None:
+            parts = self.m.heap.elements(objs)
+            self.known[element] = frozenset(self.m.heap.reach(parts | self.m.heap.inherited(objs)))
+            self.direct[element] = parts
 
     def objects(self, index: int) -> frozenset[int]:
         """The real objects that `index` stands for."""
@@ -416,8 +423,6 @@ class _Real:
     def _made(self, index: int) -> int:
         obj, heap = self.summary.heap.objs[index], self.m.heap
         definition = self.summary.heap.defined.get(index)
-        if definition is not None and not definition.captures:
-            return heap.definition(definition)
         made = heap.hub(()) if obj.hub else heap.new(obj.type, opaque=obj.opaque)
         if definition is not None:
             heap.defined[made] = definition
@@ -435,11 +440,11 @@ class _Real:
     def edges(self) -> None:
         """Repeat who holds and who views whom, for every object that the caller can reach."""
         heap = self.summary.heap
-        kept = heap.reach([*self.summary.symbols, *self.summary.returns.objs, *self._written()])
+        kept = heap.reach([*self.summary.symbols, *heap.defined, *self.summary.returns.objs, *self._written()])
         for index in sorted(kept):
             obj = heap.objs[index]
             for part in obj.parts:
-                if part == obj.element and index in self.summary.symbols:
+                if part == obj.element and (index in self.summary.symbols or index in heap.defined):
                     continue
                 self._link(self.m.heap.hold, index, part)
             for base in obj.bases:

@@ -11,7 +11,7 @@ import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 UNKNOWN_CONST: Final = object()
 """The `const` of a value that is not known without running the notebook."""
@@ -42,6 +42,10 @@ DEFINITION: Final = "notebook."
 """What the type of an object begins with that is, or is made by, a definition of the notebook."""
 
 
+Access = Literal["get", "set", "delete"]
+"""What is done with an attribute."""
+
+
 @dataclass(eq=False, slots=True)
 class Def:
     """A function, lambda or class of the notebook.
@@ -65,7 +69,7 @@ class Def:
     home: object = None
     heap: Heap | None = None
     wraps: tuple[Def, ...] = ()
-    properties: dict[str, tuple[Def, ...]] = field(default_factory=dict)
+    properties: dict[tuple[str, Access], Def] = field(default_factory=dict)
     factories: tuple[Val, ...] = ()
     literals: dict[str, Val] = field(default_factory=dict)
 
@@ -75,15 +79,22 @@ class Def:
             return self.methods[name]
         return next((m for b in self.bases if (m := b.method(name))), None)
 
+    def accessors(self, name: str | None, use: Access) -> list[Def]:
+        """The property functions, own or inherited, that such a use of the attribute runs; None: of any attribute."""
+        found = [f for (n, u), f in self.properties.items() if u == use and name in (None, n)]
+        if found and name is not None:
+            return found
+        hidden = name in self.methods and not any(n == name for n, _ in self.properties)
+        return found if hidden else found + [f for b in self.bases for f in b.accessors(name, use)]
+
     def lineage(self) -> list[Def]:
         """The class and its base classes in the notebook."""
         return [self, *(c for b in self.bases for c in b.lineage())]
 
     def functions(self) -> list[Def]:
         """Whatever may run when the definition is used: itself, methods, properties, what a decorator put inside."""
-        inside = [f for several in self.properties.values() for f in several]
         makers = [d for f in self.factories for d in f.defs]
-        own = [self, *self.methods.values(), *inside, *makers, *self.wraps]
+        own = [self, *self.methods.values(), *self.properties.values(), *makers, *self.wraps]
         return own + [f for b in self.bases for f in b.functions()]
 
     @property
@@ -198,12 +209,16 @@ class Known:
 
 
 class Heap:
-    """All abstract objects of one analysis, with who holds whom both ways."""
+    """All abstract objects of one analysis, with who holds whom both ways; `inner`: of a call, which finds functions
+    and classes with attributes already."""
 
-    __slots__ = ("classes", "clock", "contents", "defined", "definitions", "holders", "instances", "objs", "views")
+    __slots__ = (
+        *("classes", "clock", "contents", "defined", "definitions", "holders", "inner", "instances", "objs", "views"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, inner: bool = False) -> None:
         self.clock = 0
+        self.inner = inner
         self.contents: dict[int, Known] = {}
         self.objs: list[Obj] = []
         self.definitions: dict[Def, int] = {}
@@ -234,7 +249,7 @@ class Heap:
     def definition(self, made: Def) -> int:
         """The object that stands for a function or class of the notebook as a value."""
         if made not in self.definitions:
-            self.definitions[made] = self.new(DEFINITION + made.name)
+            self.definitions[made] = self.new(DEFINITION + made.name, opaque=self.inner)
             self.defined[self.definitions[made]] = made
         return self.definitions[made]
 

@@ -59,6 +59,7 @@ class Placer:
         self.neighbours: dict[int, list[Statement]] = {}
         for statement in self.statements:
             self.neighbours.setdefault(statement.cell, []).append(statement)
+        self.missed = {n for s in self.statements for n in s.record.undefined}  # and perhaps bound later
         self._closed: dict[int, bool] = {}
         self._mentions: dict[int, frozenset[str]] = {}
 
@@ -132,7 +133,7 @@ class Placer:
     def _is_closed(self, statement: Statement) -> bool:
         if statement.kind not in ("definition", "constant", "import") or statement.writes_globals:
             return False
-        if set(statement.writes) & (self.by_value | self.changed) or not self._bound_once(statement):
+        if set(statement.writes) & (self.by_value | self.changed | self.missed) or not self._bound_once(statement):
             return False
         if statement.kind == "definition" and any(self.defined_by[n] > 1 for n in statement.writes):
             return False
