@@ -160,9 +160,7 @@ CODES: dict[str, Code] = {
     "interleaved-steps": Code(
         "error", "The cells of two steps depend on each other both ways.", "Move the cells of a step together."
     ),
-    "star-import": Code("note", "A star import binds names that no syntax shows.", "Import the names you use."),
     "dynamic-code": Code("error", "Code is made at run time; what it reads and writes is unknown.", "Write it out."),
-    "string-reference": Code("note", "A name is read inside a string.", "Nothing to do; it was found."),
     "hidden-process-state": Code(
         "error", "A step changes state of the process that another step relies on.", "Set it in a `shared` cell."
     ),
