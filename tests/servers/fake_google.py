@@ -8,6 +8,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -29,7 +30,7 @@ class Google:
 
     def __init__(self, project: str, credentials: Path, token_uri: str) -> None:
         self.project = project
-        self.credentials, self._signed = service_account(credentials, token_uri)
+        self.credentials, self._signed = service_account(credentials, token_uri, _first_key())
         self.tokens: set[str] = set()
         self.secrets: dict[str, list[bytes]] = {}
         self.denied: set[str] = set()
@@ -113,14 +114,24 @@ def _entry(project: str, job: str, number: int, line: str) -> dict[str, Any]:
     }
 
 
-def service_account(path: Path, token_uri: str = "http://127.0.0.1:9/token") -> tuple[Path, Callable[[str], None]]:
+def _new_key() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+_first_key = cache(_new_key)  # one for all servers of a process: it takes a while
+
+
+def service_account(
+    path: Path, token_uri: str = "http://127.0.0.1:9/token", key: Any = None
+) -> tuple[Path, Callable[[str], None]]:
     """Writes the key of a service account; gives the file, and what checks a header that was signed with it."""
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
     from google.auth import jwt
 
     project = "test-project"
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = key or _new_key()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -99,10 +99,11 @@ class Job:
 
 class FakeVertex:
     """The server. `folder` is where its workers write; `buckets` is a folder with Cloud Storage's buckets, as Vertex AI
-    shows them to containers; `credentials` is a file for GOOGLE_APPLICATION_CREDENTIALS."""
+    shows them to containers; `credentials` is a file for GOOGLE_APPLICATION_CREDENTIALS. With `executes` false
+    pipelines run until they are cancelled, and do nothing."""
 
-    def __init__(self, folder: Path, buckets: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, buckets: Path | None = None, *, executes: bool = True) -> None:
+        self.folder, self.executes = folder, executes
         self.buckets = buckets or folder / "gcs"
         self.jobs: dict[str, Job] = {}
         self.schedules: dict[str, Any] = {}

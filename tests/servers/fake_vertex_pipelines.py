@@ -43,7 +43,11 @@ def job_id(given: str) -> str:
 
 # --- running ----------------------------------------------------------------------------------------------------------
 def run(job: Any, server: Any) -> str:
-    """Runs a pipeline job; returns why it failed, "" if it did not."""
+    """Runs a pipeline job; returns why it failed, "" if it did not. Where nothing is executed it runs until its end."""
+    if not server.executes:
+        job.set("RUNNING")
+        job.stopped.wait(60)
+        return "it was not executed"
     message, name = job.message, job.message.name.rpartition("/")[2]
     bucket = message.runtime_config.gcs_output_directory.removeprefix("gs://").partition("/")[0]
     if not (server.buckets / bucket).is_dir():
@@ -120,6 +124,7 @@ def _followed(job: Any, server: Any, child: Any, log: Path) -> str:
             elif ended:
                 failed = failed or (ended[1] if ended[2] == "FAILURE" else "")
                 _advance(job, server, ended[1], "FAILED" if ended[2] == "FAILURE" else "SUCCEEDED")
+                current = ""
             elif current:
                 with server.google.lock:
                     server.google.logs[_number(job, current)].append(text.strip("\n"))
@@ -231,7 +236,7 @@ def _patched(before: Any, body: bytes, query: Query) -> Any:
     """A schedule with the fields that a mask names; what was set cannot be unset."""
     must(query.keys() == {"updateMask"}, f"updateMask is required, and nothing else: {query}")
     after = _parsed(types.Schedule, body)
-    must(after.name == before.name, f"name {after.name}")
+    must(after.name in ("", before.name), f"name {after.name}")  # it stands in the path
     names = [_snake(name) for name in query["updateMask"][0].split(",")]
     known = {"display_name", "cron", "start_time", "end_time", "max_run_count", "max_concurrent_run_count",
              "allow_queueing", "create_pipeline_job_request"}  # fmt: skip
