@@ -124,7 +124,7 @@ def test_run_prints_what_the_notebook_prints(name: str, samples: Path) -> None:
     assert printed == {step: text for step, text in expected.printed.items() if step}
 
 
-SHORT = {"digits_torch": {"epochs": "2"}, "housing_xgboost": {"rounds": "20"}}
+SHORT = {"digits_torch": {"epochs": "2"}, "housing_xgboost": {"rounds": "20"}, "taxi_fare_keras": {"num_epochs": "2"}}
 """Parameters with which a training of these samples takes a moment."""
 
 

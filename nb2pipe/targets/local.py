@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from nb2pipe.findings import Finding
 from nb2pipe.pipeline.graph import sources_of, with_paths
 from nb2pipe.targets.base import Event, Failure, OnEvent, RunResult, Status, StepResult, parameter_texts, read_map
 from nb2pipe.targets.cache import Cache, code_digest, content_digest, digest_below, key_of, tree_digests
-from nb2pipe.targets.process import Child, Children, OnLine, Stream
+from nb2pipe.targets.process import Child, Children, OnLine, Process, Stream, spawned
 from nb2pipe.targets.workers import (
     LAUNCHER_VARIABLES,
     Crew,
@@ -62,13 +62,15 @@ class Part:
     """A part of a pipeline, to be run alone.
 
     Only `steps` run; what they need of others is taken from the run in `given`, its folder. Every step gets `env`.
-    The run ends as soon as `stopped`, which is asked several times a second, says so.
+    The run ends as soon as `stopped`, which is asked several times a second, says so. `start` starts the processes of
+    a step.
     """
 
     steps: frozenset[str]
     given: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
+    start: Callable[[Json, Sequence[str], Mapping[str, str], Path], Process] = lambda step, *how: spawned(*how)
 
 
 def run(
@@ -330,10 +332,11 @@ class _Run:
         step, state.crew = state.step, Crew(state.results)
         env, command, show = self._env(step), self._command(state), functools.partial(self._log, state.name)
         places = worker_environments(step["framework"], workers_of(step), available_cores())
+        start, timeout = functools.partial(self.part.start, step), step["resources"]["timeout"]
         for rank, place in enumerate(places):
             told: OnLine = _unheard if rank else show
-            timeout = step["resources"]["timeout"]
-            child = Child(command, {**place, **env}, state.folder, state.results, told, timeout, suffix_of(rank))
+            how = (command, {**place, **env}, state.folder)
+            child = Child(*how, state.results, told, timeout, suffix_of(rank), start)
             state.crew.children.append(child)
             self.children.add(child_name(state.name, rank), child)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, BinaryIO, Literal, Protocol
 
 GRACE = 3.0
 """Seconds that an ended process group has between SIGTERM and SIGKILL."""
@@ -20,10 +20,41 @@ Stream = Literal["stdout", "stderr"]
 OnLine = Callable[[Stream, str], None]
 
 
+class Process(Protocol):
+    """What is needed of a running process: what subprocess.Popen has."""
+
+    pid: int
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+
+    def wait(self) -> int:
+        """Waits for the end; returns the exit status."""
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], Path], Process]
+"""How a process is started: its command, its environment and its working folder."""
+
+
+def spawned(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Process:
+    """A process that starts afresh, in a group of its own."""
+    return subprocess.Popen(
+        command,
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
 class Child:
     """A running process whose output goes to the files `stdout` and `stderr` in `folder`, line by line to `on_line`.
 
-    `suffix` stands after the names of the two files.
+    `suffix` stands after the names of the two files, `start` starts the process.
     """
 
     def __init__(
@@ -35,6 +66,7 @@ class Child:
         on_line: OnLine,
         timeout: float | None,
         suffix: str = "",
+        start: Start = spawned,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
@@ -46,15 +78,7 @@ class Child:
             "stdout": (folder / f"stdout{suffix}").open("wb", buffering=0),
             "stderr": (folder / f"stderr{suffix}").open("wb", buffering=0),
         }
-        self.process = subprocess.Popen(
-            command,
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self.process = start(command, env, cwd)
 
     def pipes(self) -> list[tuple[BufferedReader, Stream]]:
         """The ends to read from, with the stream that each carries."""

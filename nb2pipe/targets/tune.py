@@ -26,7 +26,8 @@ from nb2pipe.pipeline.values import value_text
 from nb2pipe.targets.base import Event, OnEvent, RunResult, parameter_texts, read_map
 from nb2pipe.targets.cache import content_digest
 from nb2pipe.targets.local import Part, Stopped, available_cores, run, sigterm_interrupts
-from nb2pipe.targets.workers import read_result
+from nb2pipe.targets.warm import Warm
+from nb2pipe.targets.workers import THREADS, read_result
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -142,8 +143,10 @@ def tune(
     if anew:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    tuning = _Tuning(project.resolve(), notebook_dir.resolve(), graph, cut, fixed, folder, parallel, prune, on_event)
-    with sigterm_interrupts():
+    project, home = project.resolve(), notebook_dir.resolve()
+    trial_steps = [step for step in graph["steps"] if step["name"] in cut.trial]
+    with sigterm_interrupts(), Warm(project, trial_steps) as warm:
+        tuning = _Tuning(project, home, graph, cut, fixed, folder, parallel, prune, on_event, warm)
         tuning.run(trials, on_trial)
     return tuning.result()
 
@@ -185,6 +188,7 @@ class _Tuning:
     parallel: int
     prune: bool
     on_event: OnEvent
+    warm: Warm
     interrupted: threading.Event = field(default_factory=threading.Event)
 
     def run(self, wanted: int, on_trial: OnTrial) -> None:
@@ -286,7 +290,8 @@ class _Tuning:
         began, started = time.monotonic(), list[str]()
         chosen = {row["name"]: _decoded(row, trial.params[row["name"]]) for row in self._tuned()}
         reports = _Reports(self.folder / "trials" / f"{trial.number:04}" / "reports", trial, self.interrupted)
-        part = Part(frozenset(self.cut.trial), before, self._env(reports.path), reports.stopped)
+        env = self._env(reports.path)
+        part = Part(frozenset(self.cut.trial), before, env, reports.stopped, self.warm.start)
         status, value, message = self._outcome(part, {**self.fixed, **chosen}, reports, started)
         if self.interrupted.is_set():
             raise KeyboardInterrupt
@@ -301,7 +306,7 @@ class _Tuning:
     def _env(self, reports: Path) -> dict[str, str]:
         """What a trial's steps get: where to report, and their share of the cores."""
         share = str(max(1, available_cores() // self.parallel))
-        threads = {name: os.environ.get(name, share) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        threads = {name: os.environ.get(name, share) for name in THREADS}
         return {"TRIAL_REPORTS": str(reports), **(threads if self.parallel > 1 else {})}
 
     def _outcome(

@@ -186,7 +186,7 @@ REPORTED = """
 x = 1.0  # tune: uniform(0.0, 4.0)
 # %% tags=["step:train", "objective:minimize:loss"]
 import json, os, time
-for epoch in range(20):
+for epoch in range(10):
     if "TRIAL_REPORTS" in os.environ:
         with open(os.environ["TRIAL_REPORTS"], "a") as file:
             file.write(json.dumps({"step": epoch, "value": x}) + "\\n")
@@ -197,11 +197,11 @@ loss = x
 
 def test_a_hopeless_trial_ends_early(tmp_path: Path) -> None:
     path = notebook(tmp_path, REPORTED)
-    tuned = load(path).tune(trials=16)
+    tuned = load(path).tune(trials=10)
     pruned = [t for t in tuned.trials if t.status == "pruned"]
     assert pruned
     assert all(t.parameters["x"] > 1 for t in pruned)
-    assert not [t for t in load(path).tune(trials=16, anew=True, prune=False).trials if t.status == "pruned"]
+    assert not [t for t in load(path).tune(trials=10, anew=True, prune=False).trials if t.status == "pruned"]
 
 
 def command(path: Path, *words: str) -> list[str]:

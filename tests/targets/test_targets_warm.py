@@ -1,0 +1,180 @@
+"""Processes that are forks of one that has imported: they are like those that start afresh, and none is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nb2pipe.targets.process import Process, spawned
+from nb2pipe.targets.warm import Fork, Parent, Warm, import_statements
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks of a process with libraries are for Linux")
+
+MODULE = """
+import atexit, os, sys
+atexit.register(print, "at exit")
+words = sys.argv[1:]
+print(__name__, words, os.getcwd(), os.environ.get("OWN"), os.getpgid(0) == os.getpid())
+print("decimal" in sys.modules, sys.stdin.read() == "", file=sys.stderr)
+if words[0] == "exit":
+    sys.exit(int(words[1]))
+if words[0] == "says":
+    sys.exit("what it says")
+if words[0] == "raise":
+    raise ValueError("broken")
+if words[0] == "kill":
+    os.kill(os.getpid(), 9)
+if words[0] == "draw":
+    import numpy
+    print(numpy.random.rand())
+if words[0] == "sleep":
+    import time
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "__init__.py").touch()
+    (tmp_path / "own" / "task.py").write_text(MODULE)
+    (tmp_path / "work").mkdir()
+    return tmp_path
+
+
+@contextlib.contextmanager
+def parent(folder: Path, *statements: str) -> Iterator[Parent]:
+    one = Parent(statements, environment(folder))
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1", **more}
+
+
+def fork(one: Parent, folder: Path, *words: str) -> Process:
+    process = one.fork("own.task", words, environment(folder, OWN="mine"), folder / "work")
+    assert process is not None
+    return process
+
+
+def ended(process: Process) -> tuple[int, str, str]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        return process.wait(), process.stdout.read().decode(), process.stderr.read().decode()
+
+
+WAYS = [("exit", "0"), ("exit", "3"), ("says", ""), ("raise", ""), ("kill", "")]
+
+
+def test_a_fork_is_like_a_process_that_starts_afresh(folder: Path) -> None:
+    with parent(folder, "import decimal", "import no_such_library") as one:
+        for words in WAYS:
+            forked = ended(fork(one, folder, *words))
+            command = [sys.executable, "-m", "own.task", *words]
+            afresh = ended(spawned(command, environment(folder, OWN="mine"), folder / "work"))
+            assert forked[:2] == afresh[:2]
+            assert forked[2].splitlines()[1:][-1:] == afresh[2].splitlines()[1:][-1:]
+            assert (forked[2].splitlines()[0], afresh[2].splitlines()[0]) == ("True True", "False True")
+            assert ("at exit" in forked[1]) == (words[0] != "kill")
+
+
+def test_each_fork_draws_its_own_random_numbers(folder: Path) -> None:
+    pytest.importorskip("numpy")
+    with parent(folder, "import numpy") as one:
+        assert len({ended(fork(one, folder, "draw"))[1] for _ in range(2)}) == 2
+
+
+def test_what_still_runs_ends_with_the_parent(folder: Path) -> None:
+    with parent(folder) as one:
+        process = fork(one, folder, "sleep")
+        assert process.poll() is None
+    assert not Path(f"/proc/{process.pid}").exists()
+    assert ended(process)[0] in (-signal.SIGTERM, -signal.SIGKILL)
+
+
+def test_a_fork_can_be_ended_with_its_group(folder: Path) -> None:
+    with parent(folder) as one:
+        process = fork(one, folder, "sleep")
+        os.killpg(process.pid, signal.SIGTERM)
+        assert ended(process)[0] == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    "statement", ["import os; os._exit(0)", "import threading; threading.Timer(60, print).start()"]
+)
+def test_without_a_parent_there_is_no_fork(folder: Path, statement: str) -> None:
+    with parent(folder, statement) as one:
+        assert one.fork("own.task", ["exit", "0"], environment(folder), folder / "work") is None
+
+
+def row(folder: Path, code: str) -> dict[str, Any]:
+    (folder / "own" / "step.py").write_text(code)
+    return {"name": "step", "module": "own.step", "code": ["own/step.py"]}
+
+
+CODE = """
+from typing import TYPE_CHECKING
+import numpy as np, pandas
+import numpy as np
+import helpers
+from . import shared
+from sklearn.svm import SVC
+if TYPE_CHECKING:
+    import torch
+def load():
+    import pyarrow.parquet
+    import xgboost
+"""
+
+
+def test_only_libraries_are_imported_before_the_fork(folder: Path) -> None:
+    step = row(folder, CODE)
+    found = import_statements(folder, step["code"])
+    assert found == (
+        "import numpy as np, pandas",
+        "import numpy as np",
+        "from sklearn.svm import SVC",
+        "import pyarrow.parquet",
+    )
+    assert import_statements(folder, [*step["code"], "own/gone.py", "own"]) == found
+    row(folder, "import torch\nimport helpers\n")
+    assert import_statements(folder, step["code"]) == ("import torch", "import torch._dynamo")
+
+
+@pytest.mark.parametrize(("code", "forks"), [("import helpers", False), ("import numpy", True)])
+def test_a_step_without_them_starts_afresh(folder: Path, code: str, forks: bool) -> None:
+    step, command = row(folder, code), [sys.executable, "-m", "own.task", "exit", "0"]
+    with Warm(folder, [step]) as warm:
+        process = warm.start(step, command, environment(folder), folder / "work")
+        assert isinstance(process, Fork) == forks
+        assert ended(process)[0] == 0
+
+
+def test_nobody_is_left_when_whoever_waits_is_killed(folder: Path) -> None:
+    script = folder / "waits.py"
+    script.write_text(
+        "import sys, os\nfrom pathlib import Path\nfrom nb2pipe.targets.warm import Parent\n"
+        "one = Parent([], dict(os.environ))\n"
+        "process = one.fork('own.task', ['sleep'], dict(os.environ), Path(sys.argv[1]) / 'work')\n"
+        "print(process.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    env = environment(folder, PYTHONPATH=os.pathsep.join([str(folder), root]))
+    _, out, _ = ended(spawned([sys.executable, str(script), str(folder)], env, folder))
+    limit = time.monotonic() + 20
+    while Path(f"/proc/{out.strip()}").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{out.strip()}").exists()
