@@ -14,7 +14,7 @@ import quick
 CASES = catalogue.everything()
 LIBRARIES = ("numpy", "pandas", "sklearn", "matplotlib", "joblib", "pyarrow", "scipy", "xgboost", "seaborn", "lightgbm")
 HEAVY = ("tensorflow", "keras", "tf_keras", "torch")
-"""Notebooks with these run in processes of their own: forks of one that has used them may hang."""
+"""Notebooks with these run in forks of a process that has not used them: of one that has they may hang."""
 
 
 def imports_of(case: catalogue.Case, libraries: Sequence[str]) -> list[str]:

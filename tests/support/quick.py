@@ -8,7 +8,9 @@ the steps take their values through the same artifacts as in the real runners.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -18,7 +20,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -30,6 +31,8 @@ from types import ModuleType
 from typing import Any, Literal
 
 import doors
+
+from nb2pipe.targets.warm import Parent
 
 Cells = Sequence[tuple[str, str]]
 Kind = Literal["equal", "refused", "different", "failed", "crashed", "invalid"]
@@ -73,21 +76,31 @@ def compare(cells: Cells, folder: Path | None = None, data: Mapping[str, str] | 
 
 
 def compare_apart(cells: Cells, folder: Path, libraries: Sequence[str], data: Mapping[str, str]) -> Outcome:
-    """As `compare`, in a process of its own that imports `libraries` first: forks of one that used them may hang."""
-    given = json.dumps({"cells": list(cells), "folder": str(folder), "libraries": list(libraries), "data": dict(data)})
-    path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, __file__],
-        input=given,
-        env={**os.environ, "PYTHONPATH": path, "QUICK_SECONDS": "120"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        return Outcome("crashed", done.stderr)
-    kind, detail, codes = json.loads(done.stdout.splitlines()[-1])
+    """As `compare`, in a fork of a process that has only imported `libraries`: forks of one that used them may hang."""
+    request, result = folder / "request.json", folder / "result.json"
+    request.write_text(json.dumps({"cells": list(cells), "folder": str(folder), "data": dict(data)}))
+    process = _apart(*libraries).fork("quick", [str(request), str(result)], _environment(), folder)
+    assert process is not None
+    with process.stdout, process.stderr:
+        said = process.stderr.read().decode()
+        if process.wait():
+            return Outcome("crashed", said)
+    kind, detail, codes = json.loads(result.read_text())
     return Outcome(kind, detail, tuple(codes))
+
+
+@functools.cache
+def _apart(*libraries: str) -> Parent:
+    """A process that has imported `libraries`, for as long as this one lives."""
+    statements = [f"import {name}" for name in (*libraries, "pandas", "pyarrow.parquet")]
+    parent = Parent([*statements, "import quick", "quick.warm()"], _environment())
+    atexit.register(parent.close)
+    return parent
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, "PYTHONPATH": path, "QUICK_SECONDS": "120"}
 
 
 def _compare(cells: Cells, place: Path, data: Mapping[str, str]) -> Outcome:
@@ -254,16 +267,13 @@ def warm(*names: str) -> None:
         _convert(notebook, Path(folder) / "project")
 
 
-def main() -> None:
-    """Compares the notebook that stands in standard input, and prints the outcome."""
+def main(request: str, result: str) -> None:
+    """Compares the notebook of the file `request`, and writes the outcome to the file `result`."""
     warnings.simplefilter("ignore")
-    given = json.load(sys.stdin)
-    warm()
-    for library in given["libraries"]:
-        importlib.import_module(library)
+    given = json.loads(Path(request).read_text())
     outcome = compare([(tags, source) for tags, source in given["cells"]], Path(given["folder"]), given["data"])
-    print(json.dumps([outcome.kind, outcome.detail, outcome.codes]))
+    Path(result).write_text(json.dumps([outcome.kind, outcome.detail, outcome.codes]))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
