@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 GRACE = 3.0
@@ -36,13 +36,15 @@ FILES = 4
 
 def main(statements: list[str]) -> None:
     """Imports, then forks as it is asked to."""
+    before = dict(os.environ)
     os.environ.setdefault("MPLBACKEND", "Agg")
     warm(statements)
+    changed = {name: value for name, value in os.environ.items() if before.get(name) != value}
     gc.freeze()  # what is there stays, so that forks need not look through it and copy its pages
     if threading.active_count() > 1:
         os._exit(1)  # an import has started a thread, which forks would lack
     with socket.socket(fileno=os.dup(0)) as asked:
-        serve(asked)
+        serve(asked, changed)
 
 
 def warm(statements: list[str]) -> None:
@@ -53,8 +55,8 @@ def warm(statements: list[str]) -> None:
             exec(statement, {})  # noqa: S102
 
 
-def serve(asked: socket.socket) -> None:
-    """Answers requests until the socket is closed."""
+def serve(asked: socket.socket, changed: Mapping[str, str]) -> None:
+    """Answers requests until the socket is closed; `changed` are the variables that imports have set."""
     running: dict[int, int] = {}
     while True:
         while not select.select([asked], [], [], 0.01 if running else None)[0]:
@@ -69,7 +71,7 @@ def serve(asked: socket.socket) -> None:
             for other in running.values():
                 os.close(other)
             asked.close()
-            become(request, out, err, status)
+            become(request, out, err, status, changed)
         running[child] = status
         for one in (request, out, err):
             os.close(one)
@@ -97,7 +99,7 @@ def end_all(running: dict[int, int]) -> None:
             time.sleep(0.01)
 
 
-def become(request: int, out: int, err: int, status: int) -> NoReturn:
+def become(request: int, out: int, err: int, status: int, changed: Mapping[str, str]) -> NoReturn:
     """Makes this fork the process that `python -m MODULE WORDS...` would be, and runs the module."""
     os.setsid()
     os.write(status, f"{os.getpid()}\n".encode())
@@ -109,7 +111,7 @@ def become(request: int, out: int, err: int, status: int) -> NoReturn:
         os.close(source)
     os.chdir(asked["cwd"])
     os.environ.clear()
-    os.environ.update(asked["env"])
+    os.environ.update({**asked["env"], **changed})
     sys.path.insert(0, asked["cwd"])
     if "numpy" in sys.modules:  # its global generator was seeded by the import
         importlib.import_module("numpy").random.seed()

@@ -22,7 +22,7 @@ MODULE = """
 import atexit, os, sys
 atexit.register(print, "at exit")
 words = sys.argv[1:]
-print(__name__, words, os.getcwd(), os.environ.get("OWN"), os.getpgid(0) == os.getpid())
+print(__name__, words, os.getcwd(), os.environ.get("OWN"), os.environ["SET_BY_PACKAGE"], os.getpgid(0) == os.getpid())
 print("decimal" in sys.modules, sys.stdin.read() == "", file=sys.stderr)
 if words[0] == "exit":
     sys.exit(int(words[1]))
@@ -44,7 +44,7 @@ if words[0] == "sleep":
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "__init__.py").touch()
+    (tmp_path / "own" / "__init__.py").write_text("import os\nos.environ['SET_BY_PACKAGE'] = 'kept'\n")
     (tmp_path / "own" / "task.py").write_text(MODULE)
     (tmp_path / "work").mkdir()
     return tmp_path
@@ -80,7 +80,7 @@ WAYS = [("exit", "0"), ("exit", "3"), ("says", ""), ("raise", ""), ("kill", "")]
 
 
 def test_a_fork_is_like_a_process_that_starts_afresh(folder: Path) -> None:
-    with parent(folder, "import decimal", "import no_such_library") as one:
+    with parent(folder, "import own", "import decimal", "import no_such_library") as one:
         for words in WAYS:
             forked = ended(fork(one, folder, *words))
             command = [sys.executable, "-m", "own.task", *words]

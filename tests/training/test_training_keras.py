@@ -15,8 +15,10 @@ from nb2pipe.codegen.sourcemap import Emitter
 from nb2pipe.codegen.write import write
 from nb2pipe.convert import Conversion, load
 from nb2pipe.pipeline.model import Fragment, Step
-from nb2pipe.targets.base import RunResult
-from nb2pipe.targets.local import run
+from nb2pipe.targets.base import RunResult, read_map
+from nb2pipe.targets.local import Part, run
+from nb2pipe.targets.warm import Warm
+from nb2pipe.targets.workers import THREADS
 
 needs_keras = pytest.mark.skipif(
     not (find_spec("tensorflow") and find_spec("tf_keras")), reason="TensorFlow and tf_keras are not installed"
@@ -399,16 +401,25 @@ def finished(folder: Path, text: str, workers: int) -> RunResult:
     return run(project, {}, cache=False, notebook_dir=folder, runs_dir=folder / f"runs{workers}", workers=workers)
 
 
-def ran(folder: Path, text: str, workers: int) -> RunResult:
-    result = finished(folder, text, workers)
-    assert result.status == "succeeded", result.error
-    return result
+def ran_alone_and_by_two(folder: Path, text: str) -> list[dict[str, str]]:
+    """What each step prints with one worker and with two; each process is a fork of one that has imported."""
+    project = folder / "project"
+    write(notebook(folder, text).project, project, overwrite=True)
+    steps = read_map(project)["pipeline"]["steps"]
+    texts = []
+    with Warm(project, steps) as warm:
+        part = Part(frozenset(step["name"] for step in steps), env=dict.fromkeys(THREADS, "1"), start=warm.start)
+        for workers in (1, 2):
+            runs = folder / f"runs{workers}"
+            result = run(project, {}, part=part, cache=False, notebook_dir=folder, runs_dir=runs, workers=workers)
+            assert result.status == "succeeded", result.error
+            texts.append(printed(result))
+    return texts
 
 
-def printed(result: RunResult, rank: int = 0) -> dict[str, str]:
-    """What each step printed: the chief, or another worker."""
-    suffix = f".worker{rank}" if rank else ""
-    return {s.name: s.stdout.with_name(s.stdout.name + suffix).read_text() for s in result.steps}
+def printed(result: RunResult) -> dict[str, str]:
+    """What each step printed."""
+    return {step.name: step.stdout.read_text() for step in result.steps}
 
 
 def numbers(text: str) -> list[float]:
@@ -418,7 +429,7 @@ def numbers(text: str) -> list[float]:
 @needs_keras
 @pytest.mark.parametrize("text", [TRAININGS, TRAVELS], ids=["trainings", "models that travel"])
 def test_two_workers_train_what_one_trains(text: str, tmp_path: Path) -> None:
-    one, two = (printed(ran(tmp_path, text, workers)) for workers in (1, 2))
+    one, two = ran_alone_and_by_two(tmp_path, text)
     assert one.keys() == two.keys()
     for step, text_of_one in one.items():
         for mine, other in zip(text_of_one.splitlines(), two[step].splitlines(), strict=True):

@@ -255,6 +255,9 @@ def test_samples_are_equal(name: str, samples: Path) -> None:
     document = json.loads(done.stdout)
     assert (done.returncode, document["verdict"], document["not_proved"]) == (0, "equal", []), document
     assert all(row["verdict"] in ("equal", "close") for row in [*document["compared"], *document["stdout"]])
+    with_workers = [(row["workers"], row["verdict"]) for row in document.get("workers", ())]
+    assert bool(with_workers) == ('"workers:2"' in (doors.SAMPLES / name / f"{name}.ipynb").read_text("utf-8"))
+    assert set(with_workers) <= {(2, "equal"), (2, "close")}
 
 
 def test_command_says_what_differs(tmp_path: Path) -> None:

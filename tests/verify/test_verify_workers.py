@@ -25,52 +25,52 @@ y = X[:, 0] + X[:, 1] * X[:, 2]
 """
 
 TRAIN = """
-# %% tags=["step:train", "workers:2"]
-model = xgb.XGBRegressor(n_estimators=4{settings})
-model.fit(X, y)
+# %% tags=["step:{name}", "workers:2"]
+{name} = xgb.XGBRegressor(n_estimators=4{settings})
+{name}.fit(X, y)
 {more}
-print("trained")
+"""
+USE = """
 # %% tags=["step:use"]
-print(len(model.predict(X)), {used})
+print(len(alike.predict(X)), len(drawn.predict(X)), score, size)
 """
 
 
-def verified(folder: Path, settings: str = "", more: str = "pass", used: str = "0") -> dict[str, Any]:
+def train(name: str, settings: str = "", more: str = "print('trained')") -> str:
+    return TRAIN.format(name=name, settings=settings, more=more)
+
+
+def verified(folder: Path, *steps: str) -> dict[str, Any]:
     pytest.importorskip("xgboost")
-    (folder / "trees.py").write_text(HEAD + TRAIN.format(settings=settings, more=more, used=used), encoding="utf-8")
+    (folder / "trees.py").write_text("".join([HEAD, *steps]), encoding="utf-8")
     done = doors.nb2pipe("verify", "trees.py", "--json", cwd=folder)
     document: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == (0 if document["verdict"] == "equal" else 1)
     return document
 
 
-def test_many_workers_compute_what_one_does(tmp_path: Path) -> None:
-    document = verified(tmp_path, more="score = float(model.score(X, y))", used="score")
-    assert document["verdict"] == "equal"
-    rows = {row["name"]: row for row in document["workers"]}
-    assert set(rows) == {"model", "score"}
-    assert {(row["step"], row["workers"]) for row in rows.values()} == {("train", 2)}
-    assert {row["verdict"] for row in rows.values()} <= {"equal", "close"}
-    assert {row["verdict"] for row in document["compared"]} == {"equal"}
-
-
-def test_what_depends_on_the_workers_is_different(tmp_path: Path) -> None:
-    document = verified(tmp_path, more="size = int(os.environ.get('WORLD_SIZE', '1'))", used="size")
+def test_many_workers_are_compared_with_one(tmp_path: Path) -> None:
+    """What is alike, what was said to depend on them, and what does without being said; samples are equal in all."""
+    alike = train("alike", more="score = float(alike.score(X, y))")
+    sized = train("sized", more="size = int(os.environ.get('WORLD_SIZE', '1'))")
+    document = verified(tmp_path, alike, train("drawn", settings=", subsample=0.5"), sized, USE)
     assert document["verdict"] == "different"
-    (row,) = (row for row in document["workers"] if row["name"] == "size")
-    assert (row["verdict"], row["detail"]) == ("different", "size: 1 with one worker, 2 with 2")
-
-
-def test_what_was_said_to_depend_on_them_is_not_proved(tmp_path: Path) -> None:
-    document = verified(tmp_path, settings=", subsample=0.5")
-    assert document["verdict"] == "equal"
-    (row,) = document["workers"]
-    assert row["verdict"] == "not proved"
-    assert "each worker draws its own rows" in row["detail"]
+    assert {row["verdict"] for row in document["compared"]} == {"equal"}
+    rows = {row["name"]: row for row in document["workers"]}
+    assert {(name, row["step"], row["workers"]) for name, row in rows.items()} == {
+        ("alike", "alike", 2),
+        ("score", "alike", 2),
+        ("drawn", "drawn", 2),
+        ("size", "sized", 2),
+    }
+    assert {rows["alike"]["verdict"], rows["score"]["verdict"]} <= {"equal", "close"}
+    assert rows["drawn"]["verdict"] == "not proved"
+    assert "each worker draws its own rows" in rows["drawn"]["detail"]
+    assert (rows["size"]["verdict"], rows["size"]["detail"]) == ("different", "size: 1 with one worker, 2 with 2")
 
 
 def test_a_step_that_fails_with_workers_only(tmp_path: Path) -> None:
-    document = verified(tmp_path, more="assert 'WORLD_SIZE' not in os.environ, 'alone only'")
+    document = verified(tmp_path, train("lonely", more="assert 'WORLD_SIZE' not in os.environ, 'alone only'"))
     assert document["verdict"] == "failed"
     (row,) = document["workers"]
     assert (row["name"], row["verdict"]) == ("", "failed")
