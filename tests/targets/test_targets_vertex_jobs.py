@@ -143,7 +143,7 @@ def test_two_workers_train_what_one_trains(
     import xgboost
 
     rows = xgboost.DMatrix(np.random.default_rng(1).normal(size=(50, 3)))
-    np.testing.assert_allclose(model.predict(rows), one.predict(rows), rtol=0.35, atol=0.5)
+    np.testing.assert_allclose(model.predict(rows), one.predict(rows), rtol=1e-5, atol=1e-5)
     assert model.num_boosted_rounds() == one.num_boosted_rounds() == 6
 
 
