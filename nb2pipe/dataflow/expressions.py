@@ -214,9 +214,8 @@ def _compare(m: Machine, node: ast.Compare) -> Val:
     sides = [m.evaluate(v) for v in [node.left, *node.comparators]]
     touch(m, sides, m.at(node))
     if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
-        alone = any(s.is_const for s in sides)  # `x is None` asks nothing of what x is part of
-        for side in sides:
-            m.record.compared |= side.objs if alone else m.heap.memory(side.objs)
+        for side in sides if not any(_is_singleton(s) for s in sides) else ():
+            m.record.compared |= m.heap.memory(side.objs)
     elif all(s.objs and not has_views(s.type) for s in sides):
         m.compare(s.objs for s in sides)
     for side in sides:
@@ -227,6 +226,11 @@ def _compare(m: Machine, node: ast.Compare) -> Val:
     ):
         return typed("builtins.bool")
     return m.fresh(None)
+
+
+def _is_singleton(val: Val) -> bool:
+    """Whether a value is the same object in every process: `x is None` asks nothing of the identity of x."""
+    return val.is_const and (val.const is None or val.const is ... or isinstance(val.const, bool))
 
 
 def _conditional(m: Machine, node: ast.IfExp) -> Val:

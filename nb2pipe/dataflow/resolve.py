@@ -104,7 +104,7 @@ class Resolver:
         self.parameters = parameters
         self.kinds: dict[int, Kind] = {s.index: s.kind for s in statements}
         self.position = {facts.name: i for i, facts in enumerate(steps)}
-        self.mutated = frozenset().union(*(s.record.mutated for s in statements)) if statements else frozenset()
+        self.mutated = frozenset().union(*({*s.record.mutated, *s.record.compared} for s in statements))
         self.bound_by = Counter(n for s in statements for n in (*s.writes, *s.deletes))
         self.builders = self._builders()
         self.changers: dict[str, list[int]] = {}
