@@ -160,6 +160,9 @@ CODES: dict[str, Code] = {
     "interleaved-steps": Code(
         "error", "The cells of two steps depend on each other both ways.", "Move the cells of a step together."
     ),
+    "unknown-star-import": Code(
+        "error", "A star import binds names that cannot be found out without running it.", "Import the names you use."
+    ),
     "dynamic-code": Code("error", "Code is made at run time; what it reads and writes is unknown.", "Write it out."),
     "hidden-process-state": Code(
         "error", "A step changes state of the process that another step relies on.", "Set it in a `shared` cell."

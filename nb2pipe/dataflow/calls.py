@@ -247,6 +247,8 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
         m.say("display-handle", f"what `display` gave has `{name}` only in a notebook", place)
     if receiver.type == "pathlib.Path" and name in PATH_METHODS:
         return PATH_METHODS[name](m, [receiver, *args], keywords, place)
+    if receiver.type == "concurrent.futures.Executor" and name in _EXECUTORS:
+        return _EXECUTORS[name](m, args, keywords, place)
     text = text_method(receiver, name, args)
     if text is not None:
         return text
@@ -435,6 +437,26 @@ def _map(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     return m.fresh("builtins.iterator", result.objs)
 
 
+def _submit(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """`executor.submit(function, ...)`: what the function gives is in the future."""
+    if not args:
+        return m.unknown()
+    with m.perhaps():
+        result = call_value(m, args[0], args[1:], keywords, place)
+    made = m.fresh("concurrent.futures.Future", result.objs)
+    m.mark(made.objs, "unstorable")
+    return made
+
+
+def _as_completed(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    made = m.fresh("builtins.list", join([elements(m, a) for a in args[:1]]).objs)
+    m.mark(made.objs, "each:concurrent.futures.Future")
+    return made
+
+
+_EXECUTORS: dict[str, Special] = {"map": _map, "submit": _submit}
+
+
 def _filter(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     items = [elements(m, a) for a in args[1:]]
     if args and args[0].const is not None:
@@ -554,6 +576,7 @@ _SPECIAL: dict[str, Special] = {
     "builtins.min": _choose,
     "builtins.max": _choose,
     "builtins.next": _next,
+    "concurrent.futures.as_completed": _as_completed,
     "builtins.getattr": _getattr,
     "builtins.hasattr": _hasattr,
     "builtins.setattr": _setattr,

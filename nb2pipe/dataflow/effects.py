@@ -9,6 +9,7 @@ from functools import cache
 from nb2pipe.dataflow.contents import each_of
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.paths import is_name, with_suffix
+from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.scopes import arguments
 from nb2pipe.dataflow.special import run_overrides, touch
 from nb2pipe.dataflow.summaries import call_function
@@ -370,11 +371,13 @@ def _split(m: Machine, args: list[Val]) -> Val:
 def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
     """Functions of the notebook among the arguments may be called with whatever the other arguments hold."""
     functions = [d for v in values for d in v.defs if not hasattr(d.node, "bases")]
-    if not functions:
+    getters = any(v.type == "operator.attrgetter" for v in values)
+    if not functions and not getters:
         return []
     others = frozenset().union(*(v.objs for v in values if not v.defs))
     given = Val(objs=others | m.heap.elements(others))
-    results = []
+    read = run_properties(m, given, None, "get", place) if getters else None
+    results = [read] if read is not None else []
     for made in functions:
         names = arguments(made.node.args)  # type: ignore[union-attr]
         own = frozenset().union(*(v.objs for v in values if made in v.defs))

@@ -366,6 +366,7 @@ _UNSTORABLE_TYPES = {
 def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
     """Values that cannot be stored, and names that travel together."""
     found: list[Finding] = []
+    data = {name for flow in flows for name in flow.inputs}
     for flow in flows:
         for need in flow.inputs.values():
             val = flow.input_values[need.name]
@@ -381,6 +382,7 @@ def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
                 cell, line = _where(flow, need.name)
                 found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name))
             found += _own_pickling(flow, need, reached, forward)
+            found += _own_caches(flow, need, reached, forward, data)
         for bundle in flow.bundles:
             message = f"{', '.join(bundle)} share identity and travel together in one artifact"
             found.append(finding("alias-across-steps", message, cell=flow.cells[-1], line=1, name=bundle[0]))
@@ -400,6 +402,21 @@ def _own_pickling(flow: StepFlow, need: Need, reached: Iterable[int], forward: F
         )
         cell, line = _where(flow, need.name)
         found.append(finding("own-pickling", message, cell=cell, line=line, name=need.name))
+    return found
+
+
+def _own_caches(
+    flow: StepFlow, need: Need, reached: Iterable[int], forward: Forward, data: Collection[str]
+) -> list[Finding]:
+    """Instances of classes that travel as values, because they read what steps compute, and have a method that caches:
+    what `functools.lru_cache` makes is stored by its name only."""
+    found = []
+    for made in dict.fromkeys(forward.heap.classes[o] for o in sorted(reached) if o in forward.heap.classes):
+        if any(f.cached for f in made.functions()) and forward.outer_reads([made]) & set(data):
+            message = f"{need.name} holds an instance of {made.name}, whose cached method cannot be stored, and step "
+            message += f"{flow.name} takes it from step {need.source}"
+            cell, line = _where(flow, need.name)
+            found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name))
     return found
 
 

@@ -73,13 +73,15 @@ class FileEvent:
 class ModuleFacts:
     """What a module of the notebook's own does beyond values: when it is imported, and when what it defines is called.
 
-    `stateful`: its functions change the module's own variables.
+    `stateful`: its functions change the module's own variables. `names` has what a star import of the module, or of one
+    in the package, binds (None: not known).
     """
 
     on_import: tuple[ChannelEvent, ...] = ()
     on_call: tuple[ChannelEvent, ...] = ()
     files: tuple[FileEvent, ...] = ()
     stateful: bool = False
+    names: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

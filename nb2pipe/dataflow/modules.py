@@ -11,6 +11,7 @@ from nb2pipe.dataflow.forward import Forward
 from nb2pipe.dataflow.machine import ChannelEvent, ModuleFacts, Record
 from nb2pipe.dataflow.model import Statement
 from nb2pipe.dataflow.paths import located
+from nb2pipe.dataflow.stars import written_names
 from nb2pipe.dataflow.summaries import mention
 from nb2pipe.dataflow.tables import Tables
 from nb2pipe.dataflow.values import Def, Val
@@ -145,6 +146,7 @@ def module_facts(texts: Mapping[str, str], tables: Tables) -> dict[str, ModuleFa
             (*before.on_call, *facts.on_call),
             (*before.files, *facts.files),
             before.stateful or facts.stateful,
+            {**before.names, path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): facts.names[""]},
         )
     return found
 
@@ -161,7 +163,9 @@ def _facts(text: str, tables: Tables) -> ModuleFacts:
         forward.run([statement])
         on_import += statement.record.channels
         stateful |= _called(forward, statement.record.defined, called)
-    return ModuleFacts(tuple(on_import), tuple(called.channels), tuple(called.files), stateful)
+    public = tuple(n for n in forward.frame.env if not n.startswith("_"))
+    names = written_names(text) if "__all__" in forward.frame.env else public
+    return ModuleFacts(tuple(on_import), tuple(called.channels), tuple(called.files), stateful, {"": names})
 
 
 def _called(forward: Forward, defined: Iterable[Def], called: Record) -> bool:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, delete_target, store
@@ -18,6 +14,7 @@ from nb2pipe.dataflow.expressions import binary
 from nb2pipe.dataflow.machine import UNBOUND, Bound, Frame, Machine, Place
 from nb2pipe.dataflow.properties import property_functions
 from nb2pipe.dataflow.special import classes_of, library_base, touch
+from nb2pipe.dataflow.stars import star_names
 from nb2pipe.dataflow.summaries import FunctionFrame, class_members, define_function, peek
 from nb2pipe.dataflow.values import IMMUTABLE, Def, Val, constant, join, typed
 
@@ -149,40 +146,15 @@ def _import_from(m: Machine, node: ast.ImportFrom) -> None:
 
 
 def _star_import(m: Machine, module: str, node: ast.ImportFrom) -> None:
-    names = star_names(module)
+    own = m.shared.modules.get(module.partition(".")[0])
+    names = own.names.get(module) if own is not None else star_names(module)
     if names is None:
         m.record.stars.setdefault(module, m.at(node))
+        message = f"which names `from {module} import *` binds is not known, so no other step could be given them"
+        m.say("unknown-star-import", message, m.at(node))
         return
     for name in names:
         m.assign(name, Val(ref=f"{module}.{name}"), m.at(node))
-    m.record.stars.setdefault(module, m.at(node))
-
-
-@lru_cache(maxsize=32)
-def star_names(module: str) -> tuple[str, ...] | None:
-    """The names that `from module import *` binds, None when that needs running third-party code."""
-    root = module.partition(".")[0]
-    if root in sys.stdlib_module_names:
-        loaded = importlib.import_module(module)
-        return tuple(getattr(loaded, "__all__", [n for n in vars(loaded) if not n.startswith("_")]))
-    try:
-        found = importlib.util.find_spec(root)
-    except (ImportError, ValueError):
-        return None
-    origin = Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
-    if origin is None or module != root:
-        return None
-    return _static_all(origin.read_text(encoding="utf-8", errors="replace"))
-
-
-def _static_all(text: str) -> tuple[str, ...] | None:
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
-            try:
-                return tuple(ast.literal_eval(node.value))
-            except ValueError:
-                return None
-    return None
 
 
 def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:

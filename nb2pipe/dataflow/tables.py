@@ -256,6 +256,11 @@ def _library(root: str) -> Mapping[str, Any]:
     return sections
 
 
+def has_table(root: str) -> bool:
+    """Whether a library has an effect table of ours."""
+    return bool(_library(root))
+
+
 @lru_cache(maxsize=1)
 def _newest_keras() -> bool:
     from importlib import metadata

@@ -282,7 +282,7 @@ class Placer:
             placement.top[step.name] -= placement.shared
 
     def _complete_tops(self, placement: Placement) -> None:
-        """Constants that definitions at the top of a step's file need stand there too."""
+        """Constants and guarded imports that definitions at the top of a step's file need stand there too."""
         for step in self.flow.steps:
             todo = sorted(placement.top[step.name])
             while todo:
@@ -292,6 +292,8 @@ class Placer:
                     if source >= 0 and source not in placed and self.statements[source].kind == "constant":
                         placement.top[step.name].add(source)
                         todo.append(source)
+                    elif source in step.statements and isinstance(self.statements[source].node, (ast.Try, ast.If)):
+                        placement.imports[step.name] |= {source} if self.statements[source].kind == "import" else set()
 
     def _all_imports(self, step: StepFlow, name: str) -> set[int]:
         """Every import that makes `name` what it is in a step."""

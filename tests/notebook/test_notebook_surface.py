@@ -78,6 +78,9 @@ def test_python_stays_as_it_is(source: str) -> None:
     assert (cell.changes, cell.findings, cell.imports, cell.requirements) == ({}, (), (), ())
 
 
+_PYLAB = "import numpy, numpy as np, matplotlib; from matplotlib import pylab, mlab, pyplot, pyplot as plt"
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -101,6 +104,8 @@ def test_python_stays_as_it_is(source: str) -> None:
         ("?df\ndf??", "\n"),
         ("x = %pwd", "x = os.getcwd()"),
         ("%env A=1", 'os.environ["A"] = "1"'),
+        ("%pylab inline --no-import-all", _PYLAB),
+        ("%pylab", f"{_PYLAB}; from matplotlib.pylab import *; from numpy import *"),
         ("%env A 1", 'os.environ["A"] = "1"'),
         ("%set_env A x y", 'os.environ["A"] = "x y"'),
         ("v = %env A", 'v = os.environ["A"]'),
@@ -344,7 +349,6 @@ def test_bigquery_parameters() -> None:
         ("%%cython\ncdef", "unknown-magic", 1),
         ("%%R\nx <- 1", "unknown-magic", 1),
         ("x = 1\n%%bash\nls", "unknown-magic", 2),
-        ("%pylab inline", "unknown-magic", 1),
         ("%run other.py", "dynamic-code", 1),
         ("%store x", "hidden-file", 1),
         ("%reset -f", "unknown-magic", 1),

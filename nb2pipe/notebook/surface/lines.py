@@ -52,6 +52,13 @@ def _unwrapped(magic: Magic) -> Python:
     return Python(why=f"{magic.name} unwrapped", code="\n".join([first, *rest]), findings=(note,))
 
 
+def _pylab(magic: Magic) -> Python:
+    """`%pylab` binds modules, and with them everything that they have, unless told not to."""
+    modules = "import numpy, numpy as np, matplotlib; from matplotlib import pylab, mlab, pyplot, pyplot as plt"
+    everything = "" if "--no-import-all" in magic.text else "; from matplotlib.pylab import *; from numpy import *"
+    return translated(magic, modules + everything)
+
+
 def _env(magic: Magic) -> Python:
     """`%env K=V`, `%env K V`, `%set_env K V` set; `%env K` is the value; `%env` shows all."""
     text = magic.text.strip()
@@ -114,9 +121,7 @@ LINE_MAGICS: Mapping[str, Handler] = {
     **_rows("pip conda mamba micromamba uv", pip.line_pip),
     **_rows("ls ll lf lk lx ldir cat mkdir rmdir rm cp mv cat touch", _command),
     **_rows("sx system", _system),
-    "pylab": _refuse(
-        "it imports names that no syntax shows", "Import numpy and matplotlib and write `np.` and `plt.`."
-    ),
+    "pylab": _pylab,
     **_rows(
         "run runfile rerun macro load loadpy",
         _refuse("it runs code that is not in the notebook", "Import the code as a module.", "dynamic-code"),
