@@ -62,11 +62,19 @@ class _Rules:
 
     def __init__(self, code: Code, piece: Piece) -> None:
         self.code, self.piece = code, piece
-        self.functions = {
+        self.functions: dict[str, ast.FunctionDef | ast.Lambda] = {
             node.name: node
             for other in code.pieces
             for node in ast.walk(other.tree)
             if isinstance(node, ast.FunctionDef)
+        }
+        self.functions |= {
+            target.id: node.value
+            for other in code.pieces
+            for node in ast.walk(other.tree)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda)
+            for target in node.targets
+            if isinstance(target, ast.Name)
         }
 
     def found(self) -> Iterator[Finding]:
@@ -143,7 +151,11 @@ class _Rules:
 
     def _class(self, node: ast.ClassDef) -> Iterator[Finding]:
         methods = {m.name: m for m in node.body if isinstance(m, ast.FunctionDef)}
-        derived = any(keras_path(path_of(base, self.code.imports)) for base in node.bases)
+        bases = [keras_path(path_of(base, self.code.imports)) for base in node.bases]
+        derived = any(bases)
+        if any(base.startswith("losses.") for base in bases) and "call" in methods and not _is_mean(methods["call"]):
+            message = f"{node.name}.call is no mean over the rows of a batch: let it give one loss a row."
+            yield self._unsound(methods["call"], message)
         for name in sorted(OWN_STEPS & set(methods)) if derived else ():
             why = "replaces what Keras does with a batch, which workers share: use `fit` as it is."
             yield self._unsound(methods[name], f"{node.name}.{name} {why}")

@@ -187,6 +187,12 @@ def _other_trainers(code: Code) -> Iterator[Finding]:
             yield _found("workers-unsound", piece, call, message, hint)
 
 
+MODULE_HOOKS = frozenset(
+    f"register_{kind}_hook"
+    for kind in ("forward", "forward_pre", "full_backward", "full_backward_pre", "backward", "module_forward")
+)
+
+
 def _own_gradients(code: Code) -> Iterator[Finding]:
     """What would compute a gradient, or a number, of one worker's rows."""
     for piece, call in _all_calls(code):
@@ -197,6 +203,10 @@ def _own_gradients(code: Code) -> Iterator[Finding]:
         elif terminal(call.func) in ("register_hook", "register_post_accumulate_grad_hook"):
             message = "The hook would see, and change, the gradient of one worker's rows only."
             yield _found("workers-unsound", piece, call, message, "Work on `.grad` after `.backward()` instead.")
+        elif terminal(call.func) in MODULE_HOOKS:
+            message = "The hook would see what the model computes of one worker's rows only."
+            hint = "Return what you want to see from `forward()`, or look at it outside of the training."
+            yield _found("workers-unsound", piece, call, message, hint)
         elif re.match(r"torch\.nn\.Embedding(Bag)?$", path) and _is_true(words.get("sparse")):
             message = "Sparse gradients cannot be averaged over workers."
             yield _found("workers-unsound", piece, call, message, "Take `sparse=True` out.")

@@ -11,6 +11,23 @@ y = (X[:, 0] - X[:, 1] * X[:, 2] > 0).long()
 """
 
 TRAININGS = {
+    "counts_calls_in_forward": """
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.calls, self.width = nn.Linear(6, 2), 0, [6, 2]
+
+    def forward(self, x):
+        self.calls += 1
+        return self.fc(x)
+
+model = Counts()
+opt = torch.optim.SGD(model.parameters(), 0.1)
+for xb, yb in DataLoader(TensorDataset(X, y), 20):
+    loss = F.cross_entropy(model(xb), yb)
+    opt.zero_grad(); loss.backward(); opt.step()
+    print(loss.item(), model.calls)
+""",
     "plain": """
 loader = DataLoader(TensorDataset(X, y), batch_size=16, shuffle=True)
 model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -462,6 +479,20 @@ class Clipping(nn.Linear):
 model = Clipping(6, 2)
 (F.cross_entropy(model(X), y) * 100).backward()
 print("trained")
+""",
+    "a_count_in_forward": """
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.seen = nn.Linear(6, 2), 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        return self.fc(x)
+
+model = Counts()
+F.cross_entropy(model(X), y).backward()
+print("trained", model.seen)
 """,
     "dropout_checkpointed": """
 from torch.utils.checkpoint import checkpoint

@@ -343,6 +343,17 @@ REFUSED = {
     "the clock": ("import time" + STOP.format("if time.time() > 9:"), 5, "by the clock"),
     "a loss that is no mean": (LOSS.format("tf.sqrt(tf.reduce_mean(a - b))") + COMPILED, 3, "no mean over the rows"),
     "data that each worker draws": ("rng = np.random.default_rng()\nX = rng.permutation(X)" + FIT, 1, "no seed"),
+    "a class of losses that is no mean": (
+        "class Own(tf.keras.losses.Loss):\n    def call(self, a, b):\n        return tf.sqrt(tf.reduce_mean(a - b))"
+        "\nmodel.compile('sgd', Own())" + FIT,
+        2,
+        "Own.call is no mean",
+    ),
+    "a named lambda that is no mean": (
+        "loss = lambda a, b: tf.sqrt(tf.reduce_mean(a - b))\nmodel.compile('sgd', loss)" + FIT,
+        2,
+        "no mean over the rows",
+    ),
     "a loss that is a sum": ("model.compile('sgd', loss=lambda a, b: tf.reduce_sum(a - b))" + FIT, 1, "no mean"),
 }
 
@@ -364,6 +375,8 @@ ALLOWED = {
     "a gradient that trains nothing": FIT + "\nwith tf.GradientTape() as t:\n    l = model(X)\ng = t.gradient(l, X)",
     "a loss that is a mean": LOSS.format("tf.reduce_mean(tf.square(a - b))") + COMPILED,
     "a loss for each row": LOSS.format("tf.reduce_mean(tf.square(a - b), axis=-1)") + COMPILED,
+    "a class of losses that is a mean": "class Own(tf.keras.losses.Loss):\n    def call(self, a, b):\n"
+    "        return tf.reduce_mean(tf.square(a - b))\nmodel.compile('sgd', Own())" + FIT,
     "a metric of the batch": LOSS.format("tf.sqrt(tf.reduce_mean(tf.square(a - b)))")
     + "model.compile('sgd', 'mse', metrics=[loss])"
     + FIT,
@@ -437,6 +450,27 @@ def test_two_workers_train_what_one_trains(text: str, tmp_path: Path) -> None:
             tolerance = ROUNDED.get(name, TOLERANCE)
             assert other.split(" ")[0] == name
             assert numbers(other) == pytest.approx(numbers(mine), rel=tolerance, abs=tolerance), name
+
+
+HIDDEN = """
+# %% tags=["step:train", "workers:2"]
+import tensorflow as tf
+def size(x):
+    return tf.sqrt(tf.reduce_mean(tf.square(x)))
+def loss(y, p):
+    return size(y - p)
+model = tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))])
+model.compile(loss=loss)
+model.fit(tf.range(8.0), tf.range(8.0) ** 2, batch_size=8, verbose=0)
+"""
+
+
+@needs_keras
+def test_a_loss_that_is_found_to_be_no_mean_is_an_error_of_its_line(tmp_path: Path) -> None:
+    result = finished(tmp_path, HIDDEN, 2)
+    assert result.error is not None
+    assert (result.error.step, result.error.cell, result.error.line) == ("train", 0, 8)
+    assert "no mean over the rows" in result.error.message
 
 
 @needs_keras

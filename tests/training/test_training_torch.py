@@ -191,6 +191,7 @@ FINDINGS = [
     ),
     ("e = nn.Embedding(3, 4, sparse=True)\ne(y).sum().backward()", "workers-unsound", "sparse"),
     ("model.weight.register_hook(lambda g: g.clamp(-1, 1))\nmodel(X).sum().backward()", "workers-unsound", "clamp"),
+    ("model.register_forward_hook(print)\nmodel(X).sum().backward()", "workers-unsound", "register_forward_hook"),
     ("from torch.func import grad\ngrad(print)(X)\nmodel(X).sum().backward()", "workers-unsound", "grad(print)"),
     (
         "import torchmetrics\nm = torchmetrics.Accuracy('binary')\nmodel(X).sum().backward()",

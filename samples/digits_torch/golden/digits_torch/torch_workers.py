@@ -302,9 +302,9 @@ class _Call:
             return None
         raise RuntimeError(
             f"{type(self.module).__name__} cannot be trained by {dist.get_world_size()} workers: "
-            "for parts of a batch it gives something else than for the whole. Its forward() must "
-            "take tensors with a row for each sample and give such tensors; what needs all rows (a "
-            "loss, a mean over the batch) belongs into the training loop"
+            "for parts of a batch it gives or keeps something else than for the whole. Its forward() "
+            "must take tensors with a row for each sample and give such tensors; what needs all rows "
+            "(a loss, a mean over the batch, a count in an attribute) belongs into the training loop"
         )
 
     def proved(
@@ -331,7 +331,11 @@ class _Call:
                 return None
             joined = all_rows(local, outputs, rows)
             pairs = [*zip(expected, joined), *zip(whole.buffers(), parted.buffers())]
-            if not _all_agree(all(_close(one, other) for one, other in pairs)):
+            kept = _kept(whole), _kept(parted)
+            alike = len(kept[0]) == len(kept[1]) and all(
+                _close(one, other) for one, other in [*pairs, *zip(*kept)]
+            )
+            if not _all_agree(alike):
                 return None
             same = _same_gradients(whole, expected, parted, joined)
             return outputs if _all_agree(same) else None
@@ -393,6 +397,13 @@ def _quiet(module: nn.Module) -> nn.Module:
         if isinstance(getattr(layer, "dropout", None), float):
             layer.dropout = 0.0  # type: ignore[assignment]
     return module
+
+
+def _kept(module: nn.Module) -> list[Any]:
+    """The tensors, numbers and texts in attributes of `module` and its parts, buffers left out."""
+    own = nn.Module().__dict__
+    attributes = [v for part in module.modules() for k, v in part.__dict__.items() if k not in own]
+    return [v for v in tree_flatten(attributes)[0] if isinstance(v, (Tensor, int, float, str))]
 
 
 def _close(one: Any, other: Any, slack: float = 1) -> bool:

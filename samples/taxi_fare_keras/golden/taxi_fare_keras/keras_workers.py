@@ -171,6 +171,8 @@ def _whole_batches() -> Iterator[None]:
             (model, "compute_loss", _weighed),
             (tf.keras.losses.Loss, "__call__", _none_for_no_rows),
             (metric, "__init__", _gathered),
+            # Metrics are those of all workers on each of them, and would be added up
+            (model, "distribute_reduction_method", lambda before: "first"),
             (layer, "load_own_variables", _from_arrays),
             # Statistics of the batch are news for a worker too that has none of its rows
             (normalization, "_support_zero_size_input", lambda before: lambda part: False),
@@ -211,9 +213,31 @@ def _none_for_no_rows(call: Any) -> Any:
     def called(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         found = call(loss, y_true, y_pred, sample_weight)
         rows = tf.shape(tf.nest.flatten(y_pred)[0])[0]
-        return found if found.shape.rank else tf.where(rows > 0, found, tf.zeros_like(found))
+        if found.shape.rank:
+            return found
+        with tf.control_dependencies(_proofs(loss, y_true, y_pred)):
+            return tf.where(rows > 0, found, tf.zeros_like(found))
 
     return called
+
+
+def _proofs(loss: Any, y_true: Any, y_pred: Any) -> list[Any]:
+    """For a loss that gives one number for a batch: that it is the mean of those of its parts."""
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()
+    if replica is None or not all(isinstance(rows, tf.Tensor) for rows in (y_true, y_pred)):
+        return []
+    part = tf.convert_to_tensor(loss.call(y_true, y_pred))
+    if part.shape.rank != 0:
+        return []
+    rows = tf.cast(tf.shape(y_pred)[0], part.dtype)
+    own = tf.where(rows > 0, part * rows, tf.zeros_like(part))
+    mean = replica.all_reduce("SUM", own) / replica.all_reduce("SUM", rows)
+    gathered = (replica.all_gather(rows, axis=0) for rows in (y_true, y_pred))
+    whole = loss.call(*map(tf.stop_gradient, gathered))
+    why = "a loss is no mean over the rows of a batch: let it give one number for each row"
+    return [tf.debugging.assert_near(whole, mean, 1e-3, 1e-3, why)]
 
 
 def _gathered(prepare: Any) -> Any:
