@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nb2pipe.findings import Finding, errors, finding
-from nb2pipe.targets.base import CompileError, read_map
+from nb2pipe.targets.base import CompileError, OnEvent, read_map
+from nb2pipe.targets.submission import Submission, SubmitOptions
 
 Unsupported = Callable[[Mapping[str, Any]], Iterable[Finding]]
 """What is said about a graph that a platform cannot run as it is."""
@@ -33,6 +34,30 @@ class Kfp:
     def compile(self, project: Path) -> Path:
         """Compiles the project's pipeline.py to pipeline.yaml."""
         return compile(project)
+
+    def submit(self, project: Path, options: SubmitOptions, on_event: OnEvent) -> Submission:
+        """See Platform."""
+        from nb2pipe.targets.kfp_submit import submit
+
+        return submit(project, options, on_event, lambda output: compile(project, None, output))
+
+    def list_runs(self, options: SubmitOptions, limit: int, on_event: OnEvent) -> tuple[Submission, ...]:
+        """See Platform."""
+        from nb2pipe.targets.kfp_runs import listed
+
+        return listed(options, limit, on_event)
+
+    def show_run(self, run: str, options: SubmitOptions, on_event: OnEvent) -> Submission:
+        """See Platform."""
+        from nb2pipe.targets.kfp_runs import shown
+
+        return shown(run, options, on_event)
+
+    def cancel_run(self, run: str, options: SubmitOptions, on_event: OnEvent) -> Submission:
+        """See Platform."""
+        from nb2pipe.targets.kfp_runs import cancelled
+
+        return cancelled(run, options, on_event)
 
 
 def compile(project: Path, unsupported: Unsupported | None = None, output: Path | None = None) -> Path:

@@ -12,15 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nb2pipe.findings import finding
 from nb2pipe.pipeline.graph import filled
-from nb2pipe.pipeline.kfp_view import is_exact, kfp_view
-from nb2pipe.pipeline.values import parse_value
+from nb2pipe.pipeline.kfp_view import kfp_view
 from nb2pipe.targets.base import (
     Event,
     Failure,
     OnEvent,
-    ParameterError,
     RunResult,
     Status,
     StepResult,
@@ -30,6 +27,7 @@ from nb2pipe.targets.base import (
 from nb2pipe.targets.kfp import CHILD, compile, last_words
 from nb2pipe.targets.local import merged_metrics, new_run_dir, notes_on, sigterm_interrupts, tell_python
 from nb2pipe.targets.process import Child, Children, Stream
+from nb2pipe.targets.sending import argument
 from nb2pipe.targets.workers import read_result
 
 Json = Mapping[str, Any]
@@ -95,20 +93,6 @@ def _arguments(graph: Json, texts: Mapping[str, str], notebook_dir: Path) -> dic
     arguments |= {name: str(notebook_dir / filled(path, texts)) for path, name in view["files"].items()}
     # A run computes what the notebook computes: parameters are tuned by `nb2pipe tune`.
     return arguments | ({"trials": 0} if view["tuning"] else {})
-
-
-def argument(row: Json, text: str) -> Any:
-    """What the compiled pipeline takes for a parameter (a row of the view's) of the value `text`.
-
-    Raises ParameterError for a number that kfp, which passes all of them as floats, would change.
-    """
-    if row["encoded"]:
-        return json.dumps(text)
-    value = parse_value(row["kind"], text)
-    if row["kind"] != "str" and not is_exact(value):
-        message = f"Parameter {row['name']}: kfp cannot pass {text} exactly."
-        raise ParameterError([finding("parameter-type", message, name=row["name"])])
-    return value
 
 
 class _Follower:

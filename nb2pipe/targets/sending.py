@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import tempfile
@@ -12,10 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nb2pipe.findings import Finding, Nb2pipeError, finding
-from nb2pipe.pipeline.kfp_view import kfp_view
+from nb2pipe.pipeline.kfp_view import is_exact, kfp_view
 from nb2pipe.pipeline.values import parse_value
 from nb2pipe.targets.base import Event, OnEvent, ParameterError, parameter_texts, read_map
-from nb2pipe.targets.kfp_local import argument
 from nb2pipe.targets.submission import Patience, SubmitOptions
 
 T = TypeVar("T")
@@ -48,10 +48,12 @@ def sent(
     patience: Patience,
     on_event: OnEvent,
     already: Callable[[], T | None] = lambda: None,
+    passing: Callable[[BaseException], bool] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> T:
     """What `send` gives, tried again while its failure may pass, after pauses that double, with jitter.
 
+    `passing` says of which failure that is so (may_pass).
     Before it is tried again `already` is asked for what an attempt made whose answer was lost: nothing is sent twice.
     Raises what `send` raised last.
     """
@@ -61,7 +63,7 @@ def sent(
             done = already() if attempt > 1 else None
             return done if done is not None else send()
         except Exception as error:
-            if attempt == patience.attempts or not may_pass(error):
+            if attempt == patience.attempts or not (passing or may_pass)(error):
                 raise
             seconds = min(max(_retry_after(error), delay * random.uniform(0.5, 1.5)), patience.longest)
             on_event(Event("note", None, f"{reason(error)}; trying again in {seconds:.0f} s"))
@@ -133,23 +135,28 @@ def fresh_pipeline(project: Path, compile: Callable[[Path], Path], platform: str
     if not file.is_file():
         raise SubmitError([_stale(project, f"{project} has no pipeline.yaml: it was not compiled.")])
     with tempfile.TemporaryDirectory() as scratch:
-        same = _documents(compile(Path(scratch) / "pipeline.yaml")) == _documents(file)
+        same = _plain(_documents(compile(Path(scratch) / "pipeline.yaml"))) == _plain(_documents(file))
     if not same:
         raise SubmitError([_stale(project, f"{file} is not what pipeline.py and its files compile to.")])
-    documents = _documents(file)
-    return {"spec": documents[0], "platform": documents[1] if len(documents) > 1 else None}
+    spec, *platform_settings = _documents(file)
+    return {"spec": spec, "platform": platform_settings[0] if platform_settings else None}
 
 
 def _documents(path: Path) -> list[Any]:
-    """The YAML documents of a compiled pipeline, without the version of kfp that compiled it."""
+    """The YAML documents of a compiled pipeline; none for what is no YAML."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), loader))
-        return [{key: value for key, value in document.items() if key != "sdkVersion"} for document in documents]
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+        return list(yaml.load_all(path.read_text(encoding="utf-8"), loader))
+    except (yaml.YAMLError, UnicodeDecodeError):
         return []
+
+
+def _plain(documents: list[Any]) -> list[Any]:
+    """The documents without the version of kfp that compiled them."""
+    tables = [document if isinstance(document, dict) else {} for document in documents]
+    return [{key: value for key, value in table.items() if key != "sdkVersion"} for table in tables]
 
 
 def _stale(project: Path, message: str, hint: str | None = None) -> Finding:
@@ -176,6 +183,20 @@ def pipeline_arguments(graph: Mapping[str, Any], spec: Json, options: SubmitOpti
     if found:
         raise ParameterError(found)
     return values
+
+
+def argument(row: Mapping[str, Any], text: str) -> Any:
+    """What the compiled pipeline takes for a parameter (a row of the view's) of the value `text`.
+
+    Raises ParameterError for a number that kfp, which passes all of them as floats, would change.
+    """
+    if row["encoded"]:
+        return json.dumps(text)
+    value = parse_value(row["kind"], text)
+    if row["kind"] != "str" and not is_exact(value):
+        message = f"Parameter {row['name']}: kfp cannot pass {text} exactly."
+        raise ParameterError([finding("parameter-type", message, name=row["name"])])
+    return value
 
 
 KINDS: Mapping[str, tuple[str, tuple[type, ...]]] = {

@@ -1,0 +1,321 @@
+"""Submitting to Kubeflow Pipelines: experiment, run or recurring run, and the pipeline that others can start."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nb2pipe.findings import Finding, finding
+from nb2pipe.targets.base import Event, OnEvent, read_map
+from nb2pipe.targets.kfp_api import Api, named
+from nb2pipe.targets.kfp_runs import run_of, run_url, ui_of, waited
+from nb2pipe.targets.sending import (
+    SubmitError,
+    cron_fields,
+    fresh_pipeline,
+    new_id,
+    pipeline_arguments,
+    run_name,
+    unused_options,
+)
+from nb2pipe.targets.storage import check_bucket, staged, upload
+from nb2pipe.targets.submission import Submission, SubmitOptions
+
+Json = dict[str, Any]
+MARK = "submitted by nb2pipe, "
+"""What the description of all that we make begins with; the command's mark follows."""
+OTHERS = {
+    "labels": "--label",
+    "vertex.network": "--network",
+    "vertex.cmek": "--cmek",
+    "vertex.failure_policy": "--failure-policy",
+}
+"""Options that only other platforms know."""
+
+LARGEST_PIPELINE = 1536 * 1024
+"""Bytes of a pipeline: its Argo workflow is one request to etcd, which takes 1.5 MiB (--max-request-bytes)."""
+LONGEST: Mapping[str, int] = {"run": 255, "schedule": 255, "experiment": 128, "pipeline": 128, "namespace": 63}
+"""Characters of names: backend/src/apiserver/validation/length.go of Kubeflow Pipelines; runs are VARCHAR(255)."""
+
+
+def submit(project: Path, options: SubmitOptions, on_event: OnEvent, compile: Callable[[Path], Path]) -> Submission:
+    """Submits the compiled project; `compile` makes its pipeline.yaml anew in the file that it is given.
+
+    Raises SubmitError, ParameterError, CompileError, ProjectError; then nothing was started.
+    """
+    unused_options(options, OTHERS, "kfp")
+    graph, mark = read_map(project)["pipeline"], new_id()
+    pipeline = fresh_pipeline(project, compile, "kfp")
+    files = staged(graph, options)
+    if options.bucket:
+        check_bucket(options.bucket)
+    arguments = pipeline_arguments(graph, pipeline["spec"], options, files.uris)
+    spec = _spec(pipeline, options.caching)
+    name = options.name or spec["pipelineInfo"]["name"] if options.schedule else run_name(graph, options, mark)
+    body = _body(name, mark, spec, pipeline["platform"], arguments, options)
+    _check(spec, body, options)
+    if options.dry_run:
+        uploads = [{"file": one.path.name, "to": one.name, "bytes": one.size} for one in files.uploads]
+        requests = [*({"what": "upload", "body": row} for row in uploads), *_requests(body, spec, options)]
+        return Submission("kfp", "dry-run", name, request=requests)
+    api = Api(options, on_event)
+    sender = _Sender(api, options, mark)
+    experiment = sender.experiment()
+    count = upload(files, options.patience, on_event)
+    if count:
+        on_event(Event("note", None, f"uploaded {count} input files to {options.bucket}"))
+    body["experiment_id"] = experiment
+    if options.upload:
+        body["pipeline_version_reference"] = sender.version(spec["pipelineInfo"]["name"], body.pop("pipeline_spec"))
+    if options.schedule:
+        return sender.schedule(body)
+    return sender.run(body, spec, on_event)
+
+
+# --- the requests -----------------------------------------------------------------------------------------------------
+def _spec(pipeline: Json, caching: bool | None) -> Json:
+    """The pipeline's spec, with caching of all steps turned on or off."""
+    spec: Json = json.loads(json.dumps(pipeline["spec"]))
+    if caching is not None:
+        components = [spec["root"], *spec["components"].values()]
+        for task in (task for one in components for task in one.get("dag", {}).get("tasks", {}).values()):
+            task["cachingOptions"] = {"enableCache": True} if caching else {}
+    return spec
+
+
+def _body(
+    name: str, mark: str, spec: Json, platform: Json | None, arguments: Json, options: SubmitOptions
+) -> dict[str, Any]:
+    """The run, or the recurring run, as it is sent but for the experiment's id, which the server gives."""
+    config = {"parameters": arguments, **({"pipeline_root": options.bucket} if options.bucket else {})}
+    body: Json = {
+        "experiment_id": "EXPERIMENT_ID",
+        "display_name": name,
+        "description": MARK + mark,
+        "pipeline_spec": {"pipeline_spec": spec, "platform_spec": platform} if platform else spec,
+        "runtime_config": config,
+    }
+    if options.service_account:
+        body["service_account"] = options.service_account
+    if options.schedule:
+        cron = " ".join(["0", *cron_fields(options.schedule)])  # Kubeflow's begins with the second
+        body |= {"mode": "ENABLE", "trigger": {"cron_schedule": {"cron": cron}}, "max_concurrency": "1"}
+        body["no_catchup"] = True
+    return body
+
+
+def _requests(body: Json, spec: Json, options: SubmitOptions) -> list[Json]:
+    """What is sent one after another, as a dry run shows it; capital letters stand for ids that the server gives."""
+    requests = [{"what": "get or create experiment", "body": _experiment(options, options.kfp.namespace)}]
+    if options.upload:
+        pipeline = _pipeline(spec["pipelineInfo"]["name"], options.kfp.namespace)
+        requests.append({"what": "get or create pipeline", "body": pipeline})
+        version = {"pipeline_id": "PIPELINE_ID", "display_name": _version(body["pipeline_spec"])}
+        requests.append({"what": "get or upload pipeline version", "body": {**version, "file": body["pipeline_spec"]}})
+        reference = {"pipeline_id": "PIPELINE_ID", "pipeline_version_id": "PIPELINE_VERSION_ID"}
+        body = {**body, "pipeline_version_reference": reference}
+        del body["pipeline_spec"]
+    what = "create recurring run, then delete earlier ones of this name" if options.schedule else "create run"
+    return [*requests, {"what": what, "body": body}]
+
+
+def _experiment(options: SubmitOptions, namespace: str | None) -> Json:
+    name = {"display_name": options.experiment or "Default"}
+    return {**name, "namespace": namespace} if namespace else name
+
+
+def _pipeline(name: str, namespace: str | None) -> Json:
+    named = {"name": name, "display_name": name}
+    return {**named, "namespace": namespace} if namespace else named
+
+
+def _version(document: Json) -> str:
+    """The name of a version: what is in it, so that the same pipeline is kept once."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check(spec: Json, body: Json, options: SubmitOptions) -> None:
+    """Raises SubmitError for what the server would not take."""
+    wrong = list(_beyond(spec, body, options))
+    if wrong:
+        raise SubmitError(wrong)
+
+
+def _beyond(spec: Json, body: Json, options: SubmitOptions) -> Iterator[Finding]:
+    size = len(json.dumps(body).encode())
+    if size > LARGEST_PIPELINE:
+        message = f"The pipeline and its arguments are {size:,} bytes; a cluster takes {LARGEST_PIPELINE:,}."
+        yield finding("beyond-limit", message)
+    names = {
+        "schedule" if options.schedule else "run": body["display_name"],
+        "experiment": options.experiment or "",
+        "namespace": options.kfp.namespace or "",
+        "pipeline": spec["pipelineInfo"]["name"] if options.upload else "",
+    }
+    for what, name in names.items():
+        if len(name) > LONGEST[what]:
+            message = f"The name of the {what} has {len(name)} characters; Kubeflow takes {LONGEST[what]}."
+            yield finding("bad-run-option", message, name=name[:40])
+
+
+# --- sending ----------------------------------------------------------------------------------------------------------
+class _Sender:
+    """Sends what one command sends. Each thing is looked for before it is made, or made again."""
+
+    def __init__(self, api: Api, options: SubmitOptions, mark: str) -> None:
+        self._api, self._options, self._mark = api, options, mark
+        self._namespace = api.namespace() or ""
+
+    def experiment(self) -> str:
+        """The id of the experiment, which is made if there is none of this name."""
+        body = _experiment(self._options, self._namespace or None)
+        name = body["display_name"]
+
+        def found(client: Any, timeout: Any) -> Any:
+            listed = client.experiments.experiment_service_list_experiments(
+                filter=named(name), namespace=self._namespace, _request_timeout=timeout
+            )
+            return next(iter(listed.experiments or ()), None)
+
+        existing = self._api.ask(found, what=f"experiment {name}")
+        if existing is None:
+            existing = self._api.ask(
+                lambda client, timeout: client.experiments.experiment_service_create_experiment(
+                    experiment=body, _request_timeout=timeout
+                ),
+                already=lambda client: found(client, self._options.patience.answer),
+                what=f"experiment {name}",
+            )
+        return str(existing.experiment_id)
+
+    def version(self, name: str, document: Json) -> Json:
+        """A reference to the pipeline's version of this content, which is uploaded if it is not there."""
+        pipeline = self._pipeline(name)
+        version = _version(document)
+
+        def found(client: Any, timeout: Any) -> Any:
+            listed = client.pipelines.pipeline_service_list_pipeline_versions(
+                pipeline, filter=named(version), _request_timeout=timeout
+            )
+            return next(iter(listed.pipeline_versions or ()), None)
+
+        existing = self._api.ask(found, what=f"pipeline {name}")
+        if existing is None:
+            with tempfile.TemporaryDirectory() as scratch:
+                file = _file(document, Path(scratch))
+                existing = self._api.ask(
+                    lambda client, timeout: client.pipeline_uploads.upload_pipeline_version(
+                        str(file),
+                        name=version,
+                        display_name=version,
+                        pipelineid=pipeline,
+                        description=MARK + self._mark,
+                        _request_timeout=timeout,
+                    ),
+                    already=lambda client: found(client, self._options.patience.answer),
+                    what=f"pipeline {name}",
+                )
+        return {"pipeline_id": pipeline, "pipeline_version_id": str(existing.pipeline_version_id)}
+
+    def _pipeline(self, name: str) -> str:
+        body = _pipeline(name, self._namespace or None)
+
+        def found(client: Any, timeout: Any) -> Any:
+            place = {"namespace": self._namespace} if self._namespace else {}
+            listed = client.pipelines.pipeline_service_list_pipelines(
+                filter=named(name), **place, _request_timeout=timeout
+            )
+            return next(iter(listed.pipelines or ()), None)
+
+        existing = self._api.ask(found, what=f"pipeline {name}")
+        if existing is None:
+            existing = self._api.ask(
+                lambda client, timeout: client.pipelines.pipeline_service_create_pipeline(
+                    pipeline=body, _request_timeout=timeout
+                ),
+                already=lambda client: found(client, self._options.patience.answer),
+                what=f"pipeline {name}",
+            )
+        return str(existing.pipeline_id)
+
+    def run(self, body: Json, spec: Json, on_event: OnEvent) -> Submission:
+        """Starts the run, and waits for its end if that is wanted."""
+        name, experiment, answer = body["display_name"], body["experiment_id"], self._options.patience.answer
+
+        def made(client: Any) -> Any:
+            listed = client.runs.run_service_list_runs(
+                experiment_id=experiment, filter=named(name), page_size=100, _request_timeout=answer
+            )
+            return next((run for run in listed.runs or () if run.description == body["description"]), None)
+
+        created = self._api.ask(
+            lambda client, timeout: client.runs.run_service_create_run(run=body, _request_timeout=timeout),
+            already=made,
+            what=f"run {name}",
+        )
+        requests = [{"what": "create run", "body": body}]
+        url = run_url(self._options, created.run_id)
+        on_event(Event("note", None, f"run {created.run_id}: {url}"))
+        if self._options.wait:
+            return waited(self._api, created.run_id, self._options, on_event, spec, requests)
+        return run_of(created, self._options, requests, spec)
+
+    def schedule(self, body: Json) -> Submission:
+        """Sets the schedule: the new one is there before the old ones of its name go, so that none is ever lost."""
+        name, answer = body["display_name"], self._options.patience.answer
+
+        def listed(client: Any, timeout: Any) -> list[Any]:
+            found = client.recurring_runs.recurring_run_service_list_recurring_runs(
+                experiment_id=body["experiment_id"], filter=named(name), page_size=100, _request_timeout=timeout
+            )
+            return list(found.recurring_runs or ())
+
+        before = self._api.ask(listed, what=f"schedule {name}")
+        _only_ours(before, name)
+        created = self._api.ask(
+            lambda client, timeout: client.recurring_runs.recurring_run_service_create_recurring_run(
+                recurring_run=body, _request_timeout=timeout
+            ),
+            already=lambda client: next(
+                (r for r in listed(client, answer) if r.description == body["description"]), None
+            ),
+            what=f"schedule {name}",
+        )
+        for old in before:
+            self._delete(old.recurring_run_id, name)
+        url = f"{ui_of(self._options)}/#/recurringrun/details/{created.recurring_run_id}"
+        request = [{"what": "create recurring run", "body": body}]
+        return Submission("kfp", "scheduled", name, url, created.recurring_run_id, request)
+
+    def _delete(self, run: str, name: str) -> None:
+        try:
+            self._api.ask(
+                lambda client, timeout: client.recurring_runs.recurring_run_service_delete_recurring_run(
+                    run, _request_timeout=timeout
+                ),
+                what=f"the earlier schedule {name}",
+            )
+        except SubmitError as error:
+            if error.findings[0].code != "not-there":  # an attempt whose answer was lost has deleted it
+                raise
+
+
+def _only_ours(existing: list[Any], name: str) -> None:
+    """Raises SubmitError for a schedule of that name that somebody else made: it is not replaced."""
+    if any(not (one.description or "").startswith(MARK) for one in existing):
+        message = f"There is a recurring run {name!r} that nb2pipe did not make."
+        raise SubmitError([finding("bad-run-option", message, name=name, hint="Give another name: --run-name.")])
+
+
+def _file(document: Json, folder: Path) -> Path:
+    """The pipeline as the file that is uploaded."""
+    import yaml
+
+    parts = [document["pipeline_spec"], document["platform_spec"]] if "pipeline_spec" in document else [document]
+    file = folder / "pipeline.yaml"
+    file.write_text(yaml.safe_dump_all(parts, sort_keys=True), encoding="utf-8")
+    return file
