@@ -22,7 +22,7 @@ from nb2pipe.targets.kfp_runs import failure_in
 from nb2pipe.targets.sending import SubmitError
 from nb2pipe.targets.submission import KfpPlace, Patience, Submission, SubmitOptions, VertexPlace
 
-PATIENCE = Patience(attempts=4, first=0.01, longest=0.02, answer=5, poll=0.01)
+PATIENCE = Patience(attempts=4, first=0.01, longest=0.02, answer=30, poll=0.01)
 ENVIRONMENT = (
     "KF_PIPELINES_ENDPOINT",
     "KF_PIPELINES_UI_ENDPOINT",
@@ -186,7 +186,7 @@ def test_a_fault_at_the_run_is_overcome_and_nothing_runs_twice(
     server: FakeKfp, submit: Submit, what: int | str
 ) -> None:
     server.faults = [Fault("POST /apis/v2beta1/runs", what)]
-    answer = 0.3 if what == "slow" else 5
+    answer = 1.5 if what == "slow" else 30
     done = submit(name="same", patience=replace(PATIENCE, answer=answer))
     assert done.id == the_run(server).run_id
     assert server.asked("POST /apis/v2beta1/runs") == (1 if isinstance(what, str) else 2)
