@@ -8,7 +8,7 @@ import click
 
 from nb2pipe import __version__
 
-COMMANDS = ("tag", "check", "convert", "run", "verify", "tune", "submit", "runs", "explain")
+COMMANDS = ("tag", "check", "convert", "run", "verify", "tune", "submit", "runs", "build", "explain")
 """In the order of a user's work; command NAME is NAME in nb2pipe.commands.NAME, imported when it is asked for."""
 
 
