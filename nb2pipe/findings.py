@@ -264,6 +264,11 @@ CODES: dict[str, Code] = {
         "A step asks for something that Vertex AI does not have.",
         "Take the tag away, ask for something else, or compile for another target.",
     ),
+    "runs-each-time": Code(
+        "note",
+        "A step reads or writes data that may be other data tomorrow, so its results are not taken from a cache.",
+        "Nothing to do; the tag `cache:on` lets results be reused all the same.",
+    ),
     "late-binding": Code(
         "error",
         "A stored function or object reads a variable that changes later.",

@@ -46,7 +46,8 @@ def call(m: Machine, node: ast.Call) -> Val:
         receiver = m.evaluate(node.func.value)
         if receiver.ref is None:
             args, keywords = _arguments(m, node)
-            string_references(m, node.func.attr, [*args, *keywords.values()], place)
+            if not (receiver.type or "").startswith("google."):  # there `@x` is a parameter of the query
+                string_references(m, node.func.attr, [*args, *keywords.values()], place)
             return call_method(m, receiver, node.func.attr, args, keywords, place)
         callee = attribute(m, receiver, node.func.attr, place)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -12,8 +12,9 @@ from nb2pipe.dataflow.paths import is_name, with_suffix
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.scopes import arguments
 from nb2pipe.dataflow.special import run_overrides, touch
+from nb2pipe.dataflow.sql import table_path, tables_of
 from nb2pipe.dataflow.summaries import call_function
-from nb2pipe.dataflow.tables import SELF, Effect
+from nb2pipe.dataflow.tables import SELF, Effect, FileUse
 from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, join, typed
 
 Keywords = Mapping[str | None, Val]
@@ -100,6 +101,7 @@ def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], key
     _mutations(m, effect, receiver, args, keywords, place)
     _channels(m, effect, keywords, place)
     _files(m, effect, receiver, args, keywords, place)
+    _tables(m, effect, receiver, args, keywords, place)
     everything = [receiver, *args, *keywords.values()]
     touch(m, everything, place)
     _shows(m, effect, everything, place)
@@ -202,6 +204,17 @@ def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
             m.file(use, _as_written(effect, path) if use == "write" else path, place)
     if effect.or_here and not known:
         m.file(effect.files[0][0], Val(const="."), place)
+
+
+def _tables(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
+    """Tables of a database are followed like files; the steps keep their order where a name is not known."""
+    for use, where in effect.tables:
+        named = _at(where, receiver, args, keywords) if not isinstance(where, int) or where < len(args) else None
+        text = named.const if named is not None and isinstance(named.const, str) else ""
+        path = table_path(text)
+        known: Iterable[tuple[FileUse, str]] = [("write" if use == "write" else "read", path)] if path else []
+        for event, table in tables_of(text) if use == "query" or " " in text.strip() else known:
+            m.file(event, Val(const=table), place)
 
 
 def _as_written(effect: Effect, path: Val) -> Val:

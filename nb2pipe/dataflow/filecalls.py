@@ -184,6 +184,7 @@ PATH_METHODS: dict[str, Special] = {
 
 FILE_CALLS: dict[str, Special] = {
     **dict.fromkeys(["builtins.open", "io.open", "codecs.open", "gzip.open", "bz2.open", "lzma.open"], _open),
+    **dict.fromkeys(["fsspec.open", "smart_open.open", "smart_open.smart_open"], _open),
     "zipfile.ZipFile": _opened("zipfile.ZipFile"),
     **dict.fromkeys(["tarfile.open", "tarfile.TarFile.open"], _opened("tarfile.TarFile")),
     "h5py.File": _opened("h5py.File"),

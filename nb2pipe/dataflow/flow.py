@@ -11,7 +11,14 @@ from pathlib import Path
 from nb2pipe.dataflow.caches import cache_problem
 from nb2pipe.dataflow.files import file_flow
 from nb2pipe.dataflow.forward import Forward, statements_of
-from nb2pipe.dataflow.hidden import channel_findings, external_order, prepares_files, set_ups, setup_copies
+from nb2pipe.dataflow.hidden import (
+    channel_findings,
+    external_order,
+    outside_data,
+    prepares_files,
+    set_ups,
+    setup_copies,
+)
 from nb2pipe.dataflow.kinds import kind
 from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, ModuleFacts, Place
 from nb2pipe.dataflow.model import Flow, Need, Statement, StepFlow
@@ -265,6 +272,7 @@ def _finish(flows: Sequence[StepFlow], statements: Sequence[Statement], layout: 
         flow.uses_display = any("display" in s.record.reads for s in [*repeated, *own])
         for statement in [*repeated, *own]:
             flow.modules.update(imported_modules(statement))
+        flow.outside = outside_data(own)
     for flow in flows:
         flow.parameters = tuple(sorted(flow.parameters))
 
@@ -275,11 +283,22 @@ def imported_modules(statement: Statement) -> dict[str, Place]:
     for node in statement.nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             place = Place(statement.cell, node.lineno, ast.unparse(node))
-            names = [a.name for a in node.names]
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""] if not node.level else []
+            names = module_names(node)
             found.update(dict.fromkeys(filter(None, names), place))
     return found
+
+
+_NAMESPACES = ("google", "google.cloud")
+"""Packages that many distributions share: what is imported from them is a module of its own."""
+
+
+def module_names(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules that an import statement names, dotted; none for a relative one."""
+    if isinstance(node, ast.Import):
+        return [a.name for a in node.names]
+    if node.module in _NAMESPACES:
+        return [f"{node.module}.{a.name}" for a in node.names]
+    return [node.module or ""] if not node.level else []
 
 
 def guarded_modules(statement: Statement) -> set[str]:

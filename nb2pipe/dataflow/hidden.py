@@ -10,6 +10,7 @@ from nb2pipe.dataflow.model import Statement
 from nb2pipe.dataflow.paths import located
 from nb2pipe.findings import Finding, finding
 
+OUTSIDE = "outside data"
 EVERYWHERE = ("process", "environment", "search path")
 
 
@@ -166,8 +167,23 @@ def external_order(steps: Sequence[tuple[str, Sequence[Statement]]]) -> dict[str
     after: dict[str, str] = {}
     last: str | None = None
     for name, statements in steps:
-        if any(e.channel == "external" for e in events(statements)):
+        if any(e.channel == "external" for e in events(statements)) or outside_data(statements):
             if last is not None:
                 after[name] = last
             last = name
     return after
+
+
+def outside_data(statements: Iterable[Statement]) -> tuple[Place, ...]:
+    """Where statements read or write data outside of the pipeline: tables of BigQuery, objects of Cloud Storage."""
+    found = [e.place for e in events(statements) if e.channel == OUTSIDE]
+    found += [f.place for s in statements for f in s.record.files if f.path is not None and is_outside(f.path)]
+    return tuple(dict.fromkeys(found))
+
+
+STORES = ("bigquery://", "gs://", "gcs://", "s3://", "abfs://", "hdfs://")
+
+
+def is_outside(path: str) -> bool:
+    """Whether a path is a place in a store that others write to as well."""
+    return path.startswith(STORES)

@@ -72,7 +72,7 @@ class StepFlow:
     handed on as values; `carries` names, for each output, the definitions of the notebook that it may hold, and
     `carried_reads` the names that those read when they are called. `files_in` are paths, each with the step that gives
     it (None: it lies beside the notebook), in the order in which they are laid out; `folders` are those beside the
-    notebook that the step writes into.
+    notebook that the step writes into. `outside` are places that read or write data that nobody keeps for the pipeline.
     """
 
     name: str
@@ -96,6 +96,7 @@ class StepFlow:
     after: tuple[str, ...] = ()
     modules: dict[str, Place] = field(default_factory=dict)
     uses_display: bool = False
+    outside: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     seeds GENERATOR       seeds it
     reads arg N | NAME=   reads the file of that path;   writes ... writes it;   removes ... removes it
     probes arg N | NAME=  only looks whether the file of that path is there
+    tables read | write | query PLACE    reads or writes the table of that name, or what the SQL of that text names
     or here               the working folder is meant when no path is given
     suffix .EXT [if none]  the path that is written gets this suffix, unless it has it (has any)
     sets CHANNEL          changes state of the process;  uses CHANNEL reads it
@@ -85,6 +86,7 @@ class Effect:
     wakes: bool = False
     seeds: tuple[str, ...] = ()
     files: tuple[tuple[FileUse, int | str], ...] = ()
+    tables: tuple[tuple[str, int | str], ...] = ()
     or_here: bool = False
     suffix: str = ""
     suffix_if_none: bool = False
@@ -199,6 +201,7 @@ _CLAUSES: Mapping[str, Any] = {
     "writes": lambda e, w: _uses_file(e, "write", w),
     "removes": lambda e, w: _uses_file(e, "remove", w),
     "probes": lambda e, w: _uses_file(e, "probe", w),
+    "tables": lambda e, w: replace(e, tables=(*e.tables, (w[0], _place(w[1:])))),
     "or": lambda e, w: replace(e, or_here=w == ["here"]),
     "suffix": lambda e, w: replace(e, suffix=w[0], suffix_if_none=w[1:] == ["if", "none"]),
     "sets": lambda e, w: replace(e, sets=(*e.sets, " ".join(w))),

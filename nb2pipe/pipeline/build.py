@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from nb2pipe.dataflow.flow import guarded_modules, imported_modules
+from nb2pipe.dataflow.flow import guarded_modules, imported_modules, module_names
 from nb2pipe.dataflow.machine import Place
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.modules import imported, root_of
@@ -40,10 +40,12 @@ from nb2pipe.pipeline.model import (
     Step,
 )
 from nb2pipe.pipeline.objectives import objective_findings, objective_metrics
+from nb2pipe.pipeline.outside import never_stale, outside, uncached, unimported
 from nb2pipe.pipeline.passes import PASSES
 from nb2pipe.pipeline.placement import Placement, Placer
 from nb2pipe.pipeline.requirements import Beside, normalized, requirements
 from nb2pipe.pipeline.rewrites import import_edits, main_guard_edits, metrics
+from nb2pipe.pipeline.values import value_text
 
 
 class Storage(Protocol):
@@ -200,6 +202,8 @@ class _Builder:
         imports |= self.futures
         edits |= self._import_edits(step, imports)
         self.needs[name] = self._requirements(step)
+        beyond = outside(step, self.flow.parameters)
+        self.findings += uncached(name, tags.resources, beyond)
         return Step(
             name=name,
             cells=step.cells,
@@ -229,7 +233,7 @@ class _Builder:
             folders=step.folders,
             after=step.after,
             requirements=self.needs[name],
-            resources=tags.resources,
+            resources=never_stale(tags.resources, beyond),
             workers=tags.workers,
             runner=tags.runner,
         )
@@ -292,6 +296,10 @@ class _Builder:
         resolved = requirements(places, self.options.packages, [*self._asked_for(step), *asked], self.beside)
         self.findings += self._unguarded(step, resolved.findings)
         found = {r.spec: r for r in resolved.requirements}
+        named = {normalized(spec) for spec in found}
+        for requirement in self._unimported(step, places):
+            if normalized(requirement.spec) not in named:
+                found.setdefault(requirement.spec, requirement)
         for need in step.inputs.values():
             for requirement in self._input_requirements(step, need.name, need.source):
                 found.setdefault(requirement.spec, requirement)
@@ -300,6 +308,14 @@ class _Builder:
             for requirement in self._storage_requirements(type_name(val) or None, why):
                 found.setdefault(requirement.spec, requirement)
         return tuple(sorted(found.values(), key=lambda r: r.spec.casefold()))
+
+    def _unimported(self, step: StepFlow, modules: Iterable[str]) -> Iterator[Requirement]:
+        """What the step needs although nothing imports it, as it is installed here."""
+        values = {p.name: value_text(p.type, p.default) for p in self.flow.parameters}
+        files = [path for path, _ in step.files_in] + list(step.files_out)
+        code = [line for c in step.cells if c in self.flow.cells for line in self.flow.cells[c].lines]
+        for need in unimported(modules, files, code, values):
+            yield from requirements({}, {}, [(_pinned(need.spec), need.why)]).requirements
 
     def _placed(self, step: StepFlow) -> set[int]:
         """The statements whose code is in the files that the step needs."""
@@ -320,8 +336,7 @@ class _Builder:
         found |= self._through_own(found)
         for line in self._extra_imports(step):
             for node in ast.parse(line).body:
-                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                names = module_names(node) if isinstance(node, (ast.Import, ast.ImportFrom)) else []
                 found.update({n: Place(step.cells[0], 1, line) for n in names})
         return found
 

@@ -14,6 +14,9 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w
 _VOLATILE = (
     (re.compile(r"^(?:<Figure size .*>|Figure\(\S+\))\n", re.M), ""),  # a notebook shows the picture
     (re.compile(r"\x1b\[2K\r?"), ""),  # how IPython's clear_output prints where no notebook listens
+    # What `%%bigquery` says while it waits; in a step the client is called, which says nothing.
+    (re.compile(r"^(?:Executing query with job ID: \S+\n|(?:\r?Query executing: [\d.]+s)+\n?)", re.M), ""),
+    (re.compile(r"^\r?Job ID \S+ successfully executed\n", re.M), ""),
     (re.compile(r"\b0x[0-9a-fA-F]{6,}\b"), "0x..."),
     (re.compile(r"\b\d+(?:\.\d+)?(?:ns|us|µs|ms|s)/(?:step|it|epoch|sample)\b"), "TIME/step"),
     (re.compile(r"^(CPU times|Wall time):.*$", re.M), r"\1"),

@@ -79,7 +79,8 @@ def _statement(code: str) -> Statement:
         ("dt.datetime(2024, 1, 1)", set()),
         ("subprocess.run(['ls'])", {"set external"}),
         ("requests.get('u')", {"set external"}),
-        ("bigquery.Client()", {"set external"}),
+        ("bigquery.Client()", set()),
+        ("bigquery.Client().query('SELECT 1')", {"set external", "use outside data"}),
     ],
 )
 def test_channels(code: str, events: set[str]) -> None:

@@ -41,6 +41,7 @@ OTHER_RELEASES = {
     *("google.colab.auth.authenticate_user", "google.colab.drive.mount"),
     *(f"pandas.{t}.{n}" for t in ("DataFrame", "Series") for n in ("append", "backfill", "first", "last", "pad")),
     "pandas.DataFrame.iteritems",
+    "pandas.read_gbq",
     *(f"pandas.DataFrame.{n}" for n in ("applymap", "to_gbq", "swapaxes")),
 }
 # Attributes that only an instance has, or a class below the named one.

