@@ -75,12 +75,12 @@ CLIENT = [
         ".to_dataframe()\nprint(df.shape)"),
     ),
     ("", "ids = [row.id for row in client.query_and_wait('SELECT id FROM shop.trips ORDER BY id')]"),
-    ("", "count = 'SELECT COUNT(*) AS n FROM shop.trips'\n"
-     "more = pandas_gbq.read_gbq(count, project_id=client.project, progress_bar_type=None)"),
+    ("", ("count = 'SELECT COUNT(*) AS n FROM shop.trips'\n"
+     "more = pandas_gbq.read_gbq(count, project_id=client.project, progress_bar_type=None)")),
     ("step:store", ("df['fare'] = df['fare'] * 2\njob = client.load_table_from_dataframe(\n    df, 'shop.double',\n"
      "    job_config=bigquery.LoadJobConfig(write_disposition='WRITE_TRUNCATE'))\nprint(job.result().output_rows)")),
-    ("step:keep", "pandas_gbq.to_gbq(df[['id']], 'shop.ids', project_id=client.project,\n    "
-     "if_exists='replace', progress_bar=False)"),
+    ("step:keep", ("pandas_gbq.to_gbq(df[['id']], 'shop.ids', project_id=client.project,\n    "
+     "if_exists='replace', progress_bar=False)")),
     ("step:show", ("rows = list(client.query('SELECT zone, fare FROM shop.double ORDER BY id').result())\n"
      "print([tuple(row) for row in rows], ids, more.n[0])\nprint(client.get_table('shop.ids').num_rows)")),
 ]  # fmt: skip
