@@ -102,6 +102,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
     step = pipeline.steps[index]
     resources = asdict(step.resources)
     resources["env"] = dict(step.resources.env)
+    settings = pipeline.kubernetes.get(step.name)
     return {
         "name": step.name,
         "title": step.title,
@@ -127,6 +128,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "workers": step.workers,
         "framework": step.framework,
         "runner": step.runner,
+        **({"kubernetes": dict(settings)} if settings else {}),
     }
 
 
