@@ -315,7 +315,23 @@ def submit_project(
     from nb2pipe.targets.base import load_platform
     from nb2pipe.targets.submission import SubmitOptions
 
-    return load_platform(target).submit(project, replace(options or SubmitOptions(), home=home), on_event)
+    found = load_platform(target).submit(project, replace(options or SubmitOptions(), home=home), on_event)
+    tell_logs(found, project, on_event)
+    return found
+
+
+def tell_logs(found: Submission, folder: Path, on_event: OnEvent) -> None:
+    """Tells what the failed steps of a run printed, in the notebook's cells and lines. `folder` is the project, or one
+    where projects are."""
+    from nb2pipe.review.explain import explain, project_at, projects_near
+    from nb2pipe.targets.base import Event
+
+    logs = {step.name: step.log for step in found.steps if step.log}
+    own = project_at(folder) if logs else None
+    projects = [own] if own else projects_near(folder) if logs else []
+    for name, log in logs.items():
+        for line in explain(log, projects).text.splitlines():
+            on_event(Event("log", name, line, "stderr"))
 
 
 def home_of(project: Path) -> Path:

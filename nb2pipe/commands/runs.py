@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,8 +66,11 @@ def _about(
     words: dict[str, Any],
     action: Callable[[Platform], Callable[..., Submission]],
 ) -> int:
+    from nb2pipe.convert import tell_logs
+
     platform, options = _asked(target, words)
     found = action(platform)(run, options, progress(speech))
+    tell_logs(found, Path(), progress(speech))
     speech.document(found.to_json(), submission_text(found))
     return 0
 

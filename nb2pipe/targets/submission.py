@@ -88,8 +88,8 @@ class SubmitOptions:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """How a step of a submitted run stands. `state` is a State or "skipped"; a failed one says where in the notebook
-    (`cell` from 0, `line` from 1) where that is known."""
+    """How a step of a submitted run stands. `state` is a State, "cached" or "skipped"; a failed one says where in the
+    notebook (`cell` from 0, `line` from 1) where that is known, and has its `log` where that could be read."""
 
     name: str
     state: str
@@ -97,6 +97,7 @@ class StepState:
     cell: int | None = None
     line: int | None = None
     message: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,7 @@ def _key(region: str | None) -> str:
 def _names(options: SubmitOptions) -> Iterator[tuple[Any, str]]:
     name = options.name or ""
     yield len(name) <= LONGEST_NAME, f"A name has at most {LONGEST_NAME} characters; {name[:40]!r}... has {len(name)}."
+    yield not re.search(r"[\"\\\x00-\x1f]", name), f"A name has no quotes, backslashes and line ends; {name!r} has."
     most = MOST_LABELS - 3  # ours
     yield len(options.labels) <= most, f"A job has at most {most} labels beside nb2pipe's own."
     for key, value in options.labels.items():

@@ -254,7 +254,8 @@ def _tell(steps: tuple[StepState, ...], told: dict[str, str], on_event: OnEvent)
 
 def _placed(api: Api, job: Any, steps: tuple[StepState, ...], on_event: OnEvent) -> Iterator[StepState]:
     """The steps; those that failed with the place in the notebook that their log names, if it can be read."""
-    tasks = {_label(job, task): task for task in job.job_detail.task_details}
+    names = _task_names(job)
+    tasks = {names.get(task.task_name, task.task_name): task for task in job.job_detail.task_details}
     for step in steps:
         number = (
             tasks[step.name].executor_detail.container_detail.main_job.rpartition("/")[2] if step.name in tasks else ""
@@ -268,8 +269,7 @@ def _explained(api: Api, step: StepState, number: str, on_event: OnEvent) -> Ste
     except SubmitError as error:
         on_event(Event("note", step.name, "; ".join(f"{one.message} {one.hint}" for one in error.findings)))
         return step
-    for line in lines:
-        on_event(Event("log", step.name, line, "stderr"))
+    step = replace(step, log="\n".join(lines))
     found = [match for match in map(FAILED_AT.search, lines) if match]
     if not found:
         return step
@@ -282,7 +282,7 @@ def latest(options: SubmitOptions, limit: int, on_event: OnEvent) -> tuple[Submi
     """The latest runs, the newest first, without their steps."""
     located(options)
     api = Api(options, on_event)
-    fields = ("name", "state", "display_name", "create_time", "end_time", "labels", "error")
+    fields = ("name", "state", "display_name", "create_time", "end_time", "labels")
     asked: dict[str, Any] = {
         "parent": parent(options),
         "order_by": "create_time desc",
@@ -380,10 +380,6 @@ def _in_order(tasks: Mapping[str, Any]) -> list[str]:
             return [*done, *(key for key in tasks if key not in done)]
         done |= dict.fromkeys(ready)
     return list(done)
-
-
-def _label(job: Any, task: Any) -> str:
-    return _task_names(job).get(task.task_name, str(task.task_name))
 
 
 def _iso(moment: Any) -> str | None:

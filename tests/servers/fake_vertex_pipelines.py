@@ -21,8 +21,9 @@ RUN_IR = Path(__file__).with_name("run_ir.py")
 STARTED = re.compile(r"Executing task \S*'([^']+)'")
 ENDED = re.compile(r"Task \S*'([^']+)'\S* finished with status \S*?(SUCCESS|FAILURE)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# What Google's own SDK asks for.
 READ_MASK = {"name", "state", "display_name", "pipeline_spec.pipeline_info", "create_time", "start_time", "end_time",
-             "update_time", "labels", "template_uri", "error", "schedule_name"}  # fmt: skip
+             "update_time", "labels", "template_uri"}  # fmt: skip
 TERMS = {
     "labels": lambda job, key, value: job.labels.get(key) == value,
     "display_name": lambda job, key, value: job.display_name == value,

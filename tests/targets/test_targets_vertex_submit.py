@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doors import nb2pipe
 from vertex_place import PATIENCE, TOKEN, Submit, asked
 
 from nb2pipe.convert import Conversion
@@ -69,15 +71,45 @@ def test_a_submitted_pipeline_computes_what_a_local_run_computes(
 
 
 @EXECUTES
-def test_a_failed_run_says_the_cell_and_the_line(vertex: Any, submit: Submit, events: list[Any]) -> None:
-    document = submit(parameters={"name": "bad"}, wait=True).to_json()
+def test_a_failed_run_says_the_cell_and_the_line(vertex: Any, submit: Submit) -> None:
+    found = submit(parameters={"name": "bad"}, wait=True)
+    document = found.to_json()
     assert document["state"] == "failed"
     assert document["error"] == {
         "step": "total", "cell": 2, "line": 4, "message": "raise ValueError('on purpose')",
     }  # fmt: skip
-    logged = [event.text.strip() for event in events if event.kind == "log"]
-    assert "ValueError: on purpose" in logged
-    assert not [text for text in logged if "token of" in text]  # another step's
+    [load, total] = found.steps
+    assert load.log == ""
+    assert "ValueError: on purpose" in total.log
+    assert "token of" not in total.log  # another step's
+    again = load_platform("vertex").show_run(str(found.id), asked(), print)
+    assert (again.steps[1].cell, again.steps[1].line, again.steps[1].log) == (2, 4, total.log)
+
+
+@EXECUTES
+def test_the_commands_submit_wait_show_and_exit_by_the_result(vertex: Any, vertex_home: Path, tmp_path: Path) -> None:
+    place = ("--target", "vertex", "--project", "test-project", "--region", "us-central1")
+    words = ("-p", "name=bad", "--bucket", "gs://bucket-1", "--wait", *place)
+    done = nb2pipe("submit", "sums", *words, "--json", cwd=vertex_home)
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["state"], document["error"]["cell"]) == ("failed", 2)
+    assert document["url"] in done.stderr
+    assert re.search(r"\[total\] +sums\.ipynb, cell 2, line 4, in total", done.stderr)
+    shown = nb2pipe("runs", "show", document["id"], *place, cwd=vertex_home)
+    assert "step total failed at cell 2 line 4: raise ValueError('on purpose')" in shown.stdout
+    listed = nb2pipe("runs", "list", *place, "--json", cwd=vertex_home)
+    assert [run["id"] for run in json.loads(listed.stdout)["runs"]] == [document["id"]]
+
+
+def test_the_command_converts_a_notebook_for_vertex_and_shows_the_request(vertex_home: Path, tmp_path: Path) -> None:
+    words = ("--target", "vertex", "--project", "test-project", "--region", "us-central1", "--bucket", "gs://bucket-1")
+    done = nb2pipe("submit", "sums.ipynb", "-o", tmp_path / "made", *words, "--dry-run", "--json", cwd=vertex_home)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["state"] == "dry-run"
+    assert document["request"][-1]["body"]["pipelineSpec"]["pipelineInfo"]["name"] == "sums"
+    assert (tmp_path / "made" / "pipeline.yaml").is_file()
 
 
 @EXECUTES
@@ -171,6 +203,7 @@ def test_a_file_is_uploaded_once(vertex: Any, submit: Submit, vertex_home: Path,
         ({"labels": {"Team": "a"}}, "bad-run-option", "Team=a"),
         ({"labels": {f"l{n}": "a" for n in range(62)}}, "bad-run-option", "at most 61"),
         ({"name": "x" * 129}, "bad-run-option", "128 characters"),
+        ({"name": 'x" OR "'}, "bad-run-option", "no quotes"),
         ({"experiment": "My experiment"}, "bad-run-option", "no experiment's name"),
         ({"schedule": "0 6 * * *", "experiment": "e"}, "bad-run-option", "schedule"),
         ({"schedule": "at six"}, "bad-schedule", "cron"),
