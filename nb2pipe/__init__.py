@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nb2pipe.version import __version__
+
 if TYPE_CHECKING:
     from nb2pipe.convert import Conversion, load
     from nb2pipe.findings import Finding, Nb2pipeError, NotebookError, Refused
 
-__version__ = "0.1.0"
 __all__ = ["Conversion", "Finding", "Nb2pipeError", "NotebookError", "Refused", "__version__", "load"]
 
 _HOMES = {

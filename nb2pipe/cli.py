@@ -6,9 +6,9 @@ from importlib import import_module
 
 import click
 
-from nb2pipe import __version__
+from nb2pipe.version import __version__
 
-COMMANDS = ("tag", "check", "convert", "run", "verify", "tune", "submit", "runs", "build", "explain")
+COMMANDS = ("tag", "check", "convert", "run", "verify", "tune", "submit", "runs", "build", "review", "explain")
 """In the order of a user's work; command NAME is NAME in nb2pipe.commands.NAME, imported when it is asked for."""
 
 

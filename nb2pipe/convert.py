@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2pipe import options as options_
-from nb2pipe.findings import Finding, Refused, errors
+from nb2pipe.findings import Finding, Nb2pipeError, Refused, errors, finding
 from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell
 from nb2pipe.notebook.parameters import parameters as parameters_of
 from nb2pipe.notebook.read import read
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from nb2pipe.codegen.write import WriteResult
     from nb2pipe.dataflow.model import Flow
     from nb2pipe.pipeline.model import Pipeline
+    from nb2pipe.review.serve import Server
     from nb2pipe.targets.base import OnEvent, RunResult
+    from nb2pipe.targets.records import Command
     from nb2pipe.targets.submission import Submission, SubmitOptions
     from nb2pipe.targets.tune import OnTrial, Tuned
     from nb2pipe.verify import Verification
@@ -103,6 +105,11 @@ class Conversion:
         with collector_paused():
             return _trained(build(self.flow, self.options, artifacts))
 
+    @property
+    def parsed(self) -> Pipeline | None:
+        """The IR, or None where the dataflow cannot even be looked at."""
+        return self.pipeline if self._parses() else None
+
     def _parses(self) -> bool:
         blocking = ("syntax-error", "too-deep", "no-steps")
         return not any(f.code in blocking and f.severity == "error" for f in self.early_findings)
@@ -136,7 +143,7 @@ class Conversion:
     # --- commands ---------------------------------------------------------------------------------------------------
     def check(self) -> Json:
         """The document of `nb2pipe check --json`."""
-        pipeline = self.pipeline if self._parses() else None
+        pipeline = self.parsed
         return {
             "notebook": str(self.path),
             "pipeline": pipeline.name if pipeline else self.path.stem,
@@ -202,6 +209,14 @@ class Conversion:
         options: Json = {"jobs": jobs, "cache": cache, "engine": engine, "workers": workers, "on_event": on_event}
         return run_project(self._written(home), home, parameters, **options)
 
+    def _keep(self, command: Command, parameters: Mapping[str, Any] | None, document: Json) -> None:
+        """Keep an outcome in the notebook's `.nb2pipe`, for the review page."""
+        from nb2pipe.codegen.project import notebook_digest
+        from nb2pipe.targets.records import Record, keep
+
+        record = Record(notebook_digest(self.notebook), parameters or {}, document, 0)
+        keep(self.path.resolve().parent, command, self.pipeline.name, record)
+
     def tune(
         self,
         parameters: Mapping[str, Any] | None = None,
@@ -217,7 +232,7 @@ class Conversion:
         from nb2pipe.targets.tune import tune
 
         home = self.path.resolve().parent
-        return tune(
+        tuned = tune(
             self._written(home),
             trials=trials or self.options.trials,
             parallel=parallel,
@@ -229,6 +244,8 @@ class Conversion:
             on_trial=on_trial,
             on_event=on_event,
         )
+        self._keep("tune", parameters, tuned.to_json())
+        return tuned
 
     def submit(
         self,
@@ -266,17 +283,68 @@ class Conversion:
         on_note: Callable[[str], None] = lambda text: None,
     ) -> Verification:
         """Run the notebook and the pipeline and compare them at every step boundary. Changes nothing beside the
-        notebook; when they are equal, a test of that is written into the project `test_in`. Raises Refused when the
-        notebook does not convert."""
+        notebook but the outcome that it keeps in `.nb2pipe`; when they are equal, a test of that is written into the
+        project `test_in`. Raises Refused when the notebook does not convert."""
         from nb2pipe.targets.base import read_map
         from nb2pipe.verify import verify, write_test
 
         if test_in is not None:
             read_map(test_in)
         found = verify(self, parameters, vary=vary, repeat=repeat, describe=test_in is not None, on_note=on_note)
+        self._keep("verify", parameters, found.to_json())
         if test_in is not None and found.verdict == "equal":
             write_test(found.expected, test_in)
         return found
+
+    def review(self, out: str | Path, *, project: str | Path | None = None) -> Path:
+        """Write the review page to the file `out` and return it, also for a notebook that is refused. `project` is
+        the folder with the generated project (default: where `convert` puts it). Raises WriteError if `out` is another
+        file than a review page, or cannot be written."""
+        from nb2pipe.review.page import review_page
+        from nb2pipe.review.writing import write_page
+
+        return write_page(review_page(self, self._project_on_disk(project)), Path(out))
+
+    def _project_on_disk(self, project: str | Path | None = None) -> Path | None:
+        """The folder of the generated project, as it is after writes that were killed in their last moves."""
+        from nb2pipe.codegen.write import recover
+
+        folder = Path(project) if project is not None else self.folder if self._parses() else None
+        if folder is not None:
+            recover(folder)
+        return folder
+
+
+def live_review(notebook: Path, project: Path | None = None, port: int = 0) -> Server:
+    """A server, not yet running, of a review page that follows `notebook`. Raises WriteError for a port in use."""
+    from nb2pipe.review.page import failed_page, review_page
+    from nb2pipe.review.serve import serve
+    from nb2pipe.review.writing import watched
+
+    def make(version: str) -> str:
+        try:
+            conversion = Conversion(notebook)
+            return review_page(conversion, conversion._project_on_disk(project), live=version)
+        except Nb2pipeError as error:  # half written, or no notebook: the next save is another chance
+            return failed_page(notebook, error.findings, live=version)
+
+    return serve(make, lambda: watched(notebook, project), port)
+
+
+def notebook_and_project(path: Path) -> tuple[Path, Path | None]:
+    """A notebook, and its project if that was named instead. Raises ProjectError when a project's notebook is lost."""
+    from nb2pipe.targets.base import ProjectError, read_map
+
+    if not path.is_dir():
+        return path, None
+    name = str(read_map(path)["notebook"]["path"])
+    folder = path.resolve()
+    places = [folder.parent, folder, *([folder.parents[2]] if folder.parent.name == "projects" else [])]
+    for place in places:
+        if (place / name).is_file() and Path(name).name == name:
+            return place / name, path
+    message = f"The notebook {name!r} of the project {path} is neither beside it nor in it."
+    raise ProjectError([finding("unreadable-file", message, hint="Name the notebook, or put it beside the project.")])
 
 
 def run_project(
@@ -290,17 +358,28 @@ def run_project(
     workers: int | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> RunResult:
-    """Run a generated project; input files are looked for in `home`, which also gets `.nb2pipe/runs`."""
-    runs = home / ".nb2pipe" / "runs"
-    given = parameters or {}
+    """Run a generated project; input files are looked for in `home`, which also gets `.nb2pipe/runs`, and the outcome
+    for the review page."""
+    from nb2pipe.targets.base import read_map
+    from nb2pipe.targets.records import Record, keep
+
+    options: Json = {"jobs": jobs, "cache": cache, "workers": workers, "on_event": on_event}
+    result = _ran(project, home, parameters or {}, engine, options)
+    described = read_map(project)
+    record = Record(described["notebook"]["sha256"], parameters or {}, result.to_json(), 0)
+    keep(home, "run", str(described["pipeline"]["name"]), record)
+    return result
+
+
+def _ran(project: Path, home: Path, given: Mapping[str, Any], engine: str, options: Json) -> RunResult:
+    folders: Json = {"notebook_dir": home, "runs_dir": home / ".nb2pipe" / "runs"}
     if engine == "kfp":
         from nb2pipe.targets.kfp_local import run_kfp
 
-        return run_kfp(project, given, notebook_dir=home, runs_dir=runs, on_event=on_event)
+        return run_kfp(project, given, on_event=options["on_event"], **folders)
     from nb2pipe.targets.local import run
 
-    options: Json = {"jobs": jobs, "cache": cache, "workers": workers, "on_event": on_event}
-    return run(project, given, notebook_dir=home, runs_dir=runs, **options)
+    return run(project, given, **options, **folders)
 
 
 def submit_project(

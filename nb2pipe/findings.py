@@ -208,6 +208,8 @@ CODES: dict[str, Code] = {
     "not-a-project": Code("error", "The output folder is not a generated project.", "Give another folder with -o."),
     "unsafe-path": Code("error", "A generated file would leave its folder.", "Rename it, or remove the link."),
     "cannot-write": Code("error", "The project cannot be written.", "Make room, or give another folder with -o."),
+    "not-a-page": Code("error", "The file is no review page, and stays.", "Give another file with -o."),
+    "cannot-serve": Code("error", "The live page cannot be served.", "Give another port, or none."),
     "merge-conflict": Code(
         "error",
         "Your edit and the new conversion changed the same lines.",
@@ -268,11 +270,6 @@ CODES: dict[str, Code] = {
         "note",
         "A step reads or writes data that may be other data tomorrow, so its results are not taken from a cache.",
         "Nothing to do; the tag `cache:on` lets results be reused all the same.",
-    ),
-    "pasted-into-sql": Code(
-        "warning",
-        "A text that a run may change is pasted into a query, where a quote in it changes what the query means.",
-        "Write `@NAME` in the query and pass `QueryJobConfig(query_parameters=[ScalarQueryParameter(...)])`.",
     ),
     "late-binding": Code(
         "error",

@@ -21,7 +21,7 @@ TEMPLATES = doors.ROOT / "templates"
 
 # Left may not import right. The longest prefix of a module's name gives its layer.
 LAYERS = (
-    ("findings", "options"),
+    ("findings", "options", "version"),
     ("notebook",),
     ("pipeline.model",),
     ("dataflow",),

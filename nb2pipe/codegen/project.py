@@ -53,13 +53,15 @@ PROJECT_FILES = {
 class Project:
     """A generated project: text files and (for the tests) data files, by their path relative to its folder.
 
-    Paths have slashes. `package` is the import name of the Python package in it.
+    Paths have slashes. `package` is the import name of the Python package in it. `reasons` gives, for the files that
+    hold the notebook's lines, why a line (from 1) is not the notebook's as it stands there.
     """
 
     name: str
     package: str
     files: Mapping[str, str]
     data: Mapping[str, bytes] = field(default_factory=dict)
+    reasons: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 def generate(
@@ -90,7 +92,8 @@ def generate(
         if path.endswith(".py") and path not in extra:
             _compiled(path, text)
     samples = {f"tests/data/{path}": content for path, content in sorted((data or {}).items())}
-    return Project(pipeline.name, package, dict(sorted(files.items())), samples)
+    reasons = {path: source.reasons for path, source in sources.items()}
+    return Project(pipeline.name, package, dict(sorted(files.items())), samples, reasons)
 
 
 def _settled(pipeline: Pipeline) -> Pipeline:

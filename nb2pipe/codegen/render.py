@@ -87,8 +87,29 @@ def templates_dir() -> Path:
     return inside if inside.is_dir() else Path(__file__).resolve().parents[2] / "templates"
 
 
+HIDDEN = re.compile(
+    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    "\ud800-\udfff]"
+)
+"""Characters that hide, reorder or cannot be encoded: control characters, bidirectional controls, lone surrogates."""
+
+
+def visible(text: str) -> str:
+    """`text` with every hidden character spelled out, so that people see what a machine reads.
+
+    >>> visible("a\\u202eb")
+    'a⟨U+202E⟩b'
+    """
+    return HIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def _shown(value: Any) -> Any:
+    """A value on its way into an HTML page; what is HTML already stays."""
+    return value if hasattr(value, "__html__") else visible(str(value))
+
+
 @cache
-def _environment() -> Environment:
+def _environment(html: bool = False) -> Environment:
     from jinja2 import FileSystemLoader, StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -98,7 +119,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,
+        autoescape=html,
+        finalize=_shown if html else None,
     )
     environment.filters.update(FILTERS)
     return environment
@@ -107,3 +129,13 @@ def _environment() -> Environment:
 def render(template: str, /, **values: Any) -> str:
     """The text of `template` (a path under `templates/`) with `values`; an unknown variable raises jinja2's error."""
     return _environment().get_template(template).render(values)
+
+
+def render_html(template: str, /, **values: Any) -> str:
+    """The HTML page of `template` with `values`, each escaped unless it has `__html__`; as `render` otherwise."""
+    return _environment(html=True).get_template(template).render(values)
+
+
+def template_text(name: str) -> str:
+    """A file below `templates/` as it stands."""
+    return (templates_dir() / name).read_text(encoding="utf-8")

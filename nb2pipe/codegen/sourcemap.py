@@ -16,15 +16,21 @@ Row = list[int]
 
 
 class Emitter:
-    """Collects the lines of one file and the rows of its source map; every generated Python file is made through it."""
+    """Collects the lines of one file and the rows of its source map; every generated Python file is made through it.
+
+    `reasons` says of every line (from 1) that is not the notebook's as it stands there why it is so.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.rows: list[Row] = []
+        self.reasons: dict[int, str] = {}
 
-    def own(self, *lines: str) -> None:
-        """Add lines of nb2pipe's own."""
-        self.lines.extend(lines)
+    def own(self, *lines: str, why: str) -> None:
+        """Add lines of nb2pipe's own, with the reason."""
+        for line in lines:
+            self.lines.append(line)
+            self.reasons[len(self.lines)] = why
 
     def blank(self, count: int) -> None:
         """Let exactly `count` blank lines stand at the end of what is there; nothing at the top of the file.
@@ -32,9 +38,10 @@ class Emitter:
         A blank line after a backslash ends the user's statement: it stays whatever `count` says.
         """
         while self.lines and not self.lines[-1] and not self._continued(len(self.lines) - 1):
+            self.reasons.pop(len(self.lines), None)
             self.lines.pop()
         if self.lines:
-            self.lines.extend([""] * count)
+            self.own(*[""] * count, why="space")
 
     def _continued(self, index: int) -> bool:
         return index > 0 and self.lines[index - 1].endswith("\\")
@@ -42,6 +49,7 @@ class Emitter:
     def fragment(self, fragment: Fragment, start: int, stop: int, indent: int) -> None:
         """Add the lines `start` to `stop` of `fragment`, moved right by `indent` except where that would change a
         string."""
+        changes = dict(fragment.changes)
         for index in range(start, stop):
             self._added(fragment, index, indent)
             raw = index in fragment.raw
@@ -51,13 +59,17 @@ class Emitter:
                 text = " " * right + text.lstrip("\f") if text.strip() else ""
             self._row(fragment.cell, fragment.line + index, right)
             self.lines.append(text)
+            if index in changes:
+                self.reasons[len(self.lines)] = changes[index]
+            elif index in fragment.moved:
+                self.reasons[len(self.lines)] = "in a block that was added around it"
         if stop == len(fragment.lines):
             self._added(fragment, stop, indent)
 
     def _added(self, fragment: Fragment, index: int, indent: int) -> None:
-        for before, lines, _ in fragment.added:
+        for before, lines, why in fragment.added:
             if before == index:
-                self.own(*(" " * indent + line for line in lines))
+                self.own(*(" " * indent + line for line in lines), why=why)
 
     def _row(self, cell: int, cell_line: int, indent: int) -> None:
         here = len(self.lines) + 1
@@ -72,6 +84,7 @@ class Emitter:
     def text(self) -> str:
         """The file, with one line end at its end."""
         while self.lines and not self.lines[-1]:
+            self.reasons.pop(len(self.lines), None)
             self.lines.pop()
         self._cut_rows()
         return "\n".join(self.lines) + "\n" if self.lines else ""

@@ -26,6 +26,8 @@ from nb2pipe.findings import Finding, Nb2pipeError, finding
 
 STATE = ".nb2pipe"
 BASE = f"{STATE}/base"
+PREVIOUS = f"{STATE}/previous"
+"""What was generated before the last conversion that changed something, for review; data is left out."""
 STATE_FILE = f"{STATE}/state.json"
 JOURNAL = "commit.json"
 STALE_SECONDS = 24 * 3600
@@ -81,7 +83,7 @@ def check(project: Project, directory: Path) -> tuple[Finding, ...]:
     if not (root / MAP_FILE).is_file():
         return (finding("stale-project", f"There is no generated project in {root}."),)
     new = _contents(project)
-    base, state = _read_base(root), _read_state(root)
+    base, state = pristine(root), _read_state(root)
     derived = set(base) & set(state["derived"])
     known = {path: content for path, content in base.items() if path not in derived}
     changes = plan(new, known, _read_all(root, {*new, *known}))
@@ -100,6 +102,19 @@ def recover(directory: Path) -> bool:
         return False
     with _locked(root):
         return _recover(root)
+
+
+def pristine(directory: Path, *, previous: bool = False) -> dict[str, bytes]:
+    """The files as the last conversion generated them, or (`previous`) the one before it; none if there was none."""
+    folder = Path(os.path.realpath(directory)) / (PREVIOUS if previous else BASE)
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def on_disk(directory: Path, paths: Iterable[str]) -> dict[str, bytes]:
+    """Those of the files `paths` that are in the project, as they are now, links not followed."""
+    root = Path(os.path.realpath(directory))
+    return _read_all(root, [path for path in paths if not _blocked(root, path)])
 
 
 def _contents(project: Project) -> dict[str, bytes]:
@@ -163,7 +178,7 @@ def _blocked(root: Path, path: str) -> bool:
 
 
 def _write(root: Path, new: Mapping[str, bytes], overwrite: bool, finish: Finish | None) -> WriteResult:
-    base, before = _read_base(root), _read_state(root)
+    base, before = pristine(root), _read_state(root)
     derived = {path: base.pop(path) for path in before["derived"] if path in base}
     ours = _read_all(root, {*new, *base, *derived})
     changes = plan(new, base, ours, overwrite=overwrite)
@@ -179,8 +194,11 @@ def _write(root: Path, new: Mapping[str, bytes], overwrite: bool, finish: Finish
             _put_all(tree, {c.path: c.content for c in changes if c.path in made and c.content is not None})
         state = _state_text(changes, made)
         hidden = {STATE_FILE: state, **{f"{BASE}/{path}": content for path, content in {**new, **made}.items()}}
-        _put_all(tree, hidden)
         stale = [f"{BASE}/{path}" for path in {*base, *derived} - {*new, *made}]
+        if base and base != new:
+            hidden |= {f"{PREVIOUS}/{path}": text for path, text in base.items() if not path.startswith("tests/data/")}
+            stale += {f"{PREVIOUS}/{path}" for path in pristine(root, previous=True)} - hidden.keys()
+        _put_all(tree, hidden)
         if fresh:
             _publish(root, tree, {*hidden, *(c.path for c in changes if c.content is not None)})
         else:
@@ -371,11 +389,6 @@ def _sync_folder(folder: Path) -> None:
 
 def _read_all(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
     return {path: (root / path).read_bytes() for path in paths if (root / path).is_file()}
-
-
-def _read_base(root: Path) -> dict[str, bytes]:
-    folder = root / BASE
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _read_state(root: Path) -> dict[str, dict[str, str]]:

@@ -30,9 +30,13 @@ def read(path: str | Path) -> Notebook:
     Raises NotebookError, with one finding for each thing that is wrong, when the file is missing, unreadable, not a
     notebook, malformed, or not Python 3. Cell outputs are neither looked at nor kept.
     """
-    text = _text(Path(path))
-    data = _script(text) if Path(path).suffix == ".py" else _json(text)
+    data = _script(_text(Path(path))) if Path(path).suffix == ".py" else read_json(Path(path))
     return _notebook(str(path), data)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON of an `.ipynb` file as nbformat 4, its cells not yet looked at. Raises NotebookError."""
+    return _json(_text(path))
 
 
 def _fail(code: str, message: str, **where: Any) -> NotebookError:

@@ -65,11 +65,7 @@ def with_paths(described: Json, values: Mapping[str, Any]) -> Json:
     for step in described["steps"]:
         taken = [{**row, "path": filled(row["path"], values)} for row in step["files_in"]]
         kept = [row for row in taken if row["source"] is not None or is_staged(row["path"])]
-        resources = step["resources"]
-        if len(kept) < len(taken) and resources["cache"] is None:  # read where it is: nobody notices when it changes
-            resources = {**resources, "cache": False}
-        given = [filled(path, values) for path in step["files_out"]]
-        steps.append({**step, "files_in": kept, "files_out": given, "resources": resources})
+        steps.append({**step, "files_in": kept, "files_out": [filled(path, values) for path in step["files_out"]]})
     return {**described, "steps": steps}
 
 
@@ -106,7 +102,6 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
     step = pipeline.steps[index]
     resources = asdict(step.resources)
     resources["env"] = dict(step.resources.env)
-    settings = pipeline.kubernetes.get(step.name)
     return {
         "name": step.name,
         "title": step.title,
@@ -132,7 +127,6 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "workers": step.workers,
         "framework": step.framework,
         "runner": step.runner,
-        **({"kubernetes": dict(settings)} if settings else {}),
     }
 
 

@@ -5,9 +5,8 @@ Everything that decides how the generated project looks is in here; `codegen` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from nb2pipe.findings import Finding
 from nb2pipe.notebook.model import Objective, Parameter, Resources
@@ -182,7 +181,6 @@ class Pipeline:
 
     `input_files` are files beside the notebook that steps read. `env` are environment variables that its package sets
     before anything is imported. `trials` is the budget of a tuning. `modules` lie at the top of the project.
-    `kubernetes` are the settings of steps by name.
     """
 
     name: str
@@ -202,4 +200,3 @@ class Pipeline:
     env: tuple[tuple[str, str], ...] = ()
     trials: int = 20
     modules: tuple[ModuleFile, ...] = ()
-    kubernetes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -313,6 +313,8 @@ def dies_at(number: int, name: str) -> Callable[..., None]:
 @pytest.mark.parametrize("fresh", [True, False])
 @pytest.mark.parametrize("name", ["rename", "replace", "unlink", "fsync", "mkdir"])
 def test_a_kill_at_any_moment_leaves_old_or_new(name: str, fresh: bool, tmp_path: Path) -> None:
+    if not fresh:
+        write(OLD, tmp_path / "wanted")
     write(LATER, tmp_path / "wanted")
     new = contents(tmp_path / "wanted")
     for number in range(60):

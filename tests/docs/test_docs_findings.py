@@ -39,6 +39,8 @@ WITHOUT = {
     "file-not-shared": "a target",
     "not-on-vertex": "a target",
     "workers-differ": "needs a framework's training",
+    "cannot-serve": "said by `review`",
+    "not-a-page": "said by `review`",
     "bad-bucket": "said by `submit`, `runs` or `build`",
     "bad-run-option": "said by `submit`, `runs` or `build`",
     "bad-schedule": "said by `submit`, `runs` or `build`",
