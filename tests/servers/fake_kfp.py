@@ -307,6 +307,7 @@ def _handler(server: FakeKfp) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             with suppress(ConnectionError):  # clients hang up when an answer takes too long

@@ -83,6 +83,7 @@ class FakeS3:
 def _handler(server: FakeS3) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_PUT(self) -> None:
             if self.headers.get("Expect") == "100-continue":
