@@ -271,6 +271,11 @@ CODES: dict[str, Code] = {
         "A step reads or writes data that may be other data tomorrow, so its results are not taken from a cache.",
         "Nothing to do; the tag `cache:on` lets results be reused all the same.",
     ),
+    "pasted-into-sql": Code(
+        "warning",
+        "A text that a run may change is pasted into a query, where a quote in it changes what the query means.",
+        "Write `@NAME` in the query and pass `QueryJobConfig(query_parameters=[ScalarQueryParameter(...)])`.",
+    ),
     "late-binding": Code(
         "error",
         "A stored function or object reads a variable that changes later.",

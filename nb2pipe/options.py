@@ -18,7 +18,8 @@ class Options:
     """What a user may set. An option of the command line wins, then the notebook's metadata, then pyproject.toml.
 
     `packages` maps an import name to the distribution that provides it; `requirements` are added to every step;
-    `effects` extends the effect tables (see nb2pipe/dataflow/tables); `trials` is the tuning budget.
+    `effects` extends the effect tables (see nb2pipe/dataflow/tables); `kubernetes` says where on a cluster steps run
+    (see nb2pipe/pipeline/kubernetes); `trials` is the tuning budget.
     """
 
     name: str | None = None
@@ -28,6 +29,7 @@ class Options:
     requirements: tuple[str, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     effects: Mapping[str, Any] = field(default_factory=dict)
+    kubernetes: Mapping[str, Any] = field(default_factory=dict)
     trials: int = 20
     strict: bool = False
 
@@ -60,6 +62,7 @@ KINDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "requirements": (_texts, "a list of texts"),
     "packages": (_table_of_texts, "a table of texts"),
     "effects": (_table, "a table"),
+    "kubernetes": (_table, "a table"),
     "trials": (_count, "a whole number from 1"),
     "strict": (lambda value: isinstance(value, bool), "true or false"),
 }

@@ -12,7 +12,7 @@ from nb2pipe.dataflow.paths import is_name, with_suffix
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.scopes import arguments
 from nb2pipe.dataflow.special import run_overrides, touch
-from nb2pipe.dataflow.sql import table_path, tables_of
+from nb2pipe.dataflow.sql import pasted, table_path, tables_of
 from nb2pipe.dataflow.summaries import call_function
 from nb2pipe.dataflow.tables import SELF, Effect, FileUse
 from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, join, typed
@@ -211,6 +211,8 @@ def _tables(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords
     for use, where in effect.tables:
         named = _at(where, receiver, args, keywords) if not isinstance(where, int) or where < len(args) else None
         text = named.const if named is not None and isinstance(named.const, str) else ""
+        for name in pasted(text) if use == "query" else ():
+            m.say("pasted-into-sql", f"the parameter {name} is pasted into the text of a query", place, name)
         path = table_path(text)
         known: Iterable[tuple[FileUse, str]] = [("write" if use == "write" else "read", path)] if path else []
         for event, table in tables_of(text) if use == "query" or " " in text.strip() else known:

@@ -40,6 +40,18 @@ def tables_of(query: str) -> Iterator[tuple[FileUse, str]]:
         yield from _event("write", match[1], query)
 
 
+_QUOTED = re.compile(r"'[^'\n]*\{(\w+)\}[^'\n]*'|\"[^\"\n]*\{(\w+)\}[^\"\n]*\"")
+
+
+def pasted(query: str) -> list[str]:
+    """The parameters of the pipeline that a query holds as quoted texts: a quote in one would end the text.
+
+    >>> pasted(Template("SELECT * FROM {table} WHERE zone = '{zone}'"))
+    ['zone']
+    """
+    return [m[1] or m[2] for m in _QUOTED.finditer(query)] if isinstance(query, Template) else []
+
+
 def _event(use: FileUse, name: str, query: str) -> Iterator[tuple[FileUse, str]]:
     path = table_path(Template(name) if isinstance(query, Template) else name)
     if path is not None:

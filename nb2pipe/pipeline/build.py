@@ -24,6 +24,7 @@ from nb2pipe.pipeline.carried import carried_findings
 from nb2pipe.pipeline.figures import closed, closing
 from nb2pipe.pipeline.forms import unbound, why_module
 from nb2pipe.pipeline.fragments import alone_on_its_lines, remaining, statement_fragment
+from nb2pipe.pipeline.kubernetes import by_step
 from nb2pipe.pipeline.model import (
     Artifact,
     ArtifactKind,
@@ -64,7 +65,8 @@ def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
     """The pipeline of an analysed notebook, with the findings of all stages so far."""
     builder = _Builder(flow, options, storage)
     steps = tuple(builder.step(s) for s in flow.steps)
-    findings = [*flow.findings, *builder.findings, *objective_findings(flow)]
+    kubernetes, wrong = by_step(options.kubernetes, [step.name for step in steps])
+    findings = [*flow.findings, *builder.findings, *objective_findings(flow), *wrong]
     major_minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     pipeline = Pipeline(
         name=pipeline_name(flow.notebook, options),
@@ -83,6 +85,7 @@ def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
         cell_ids=tuple(c.id for c in flow.notebook.cells),
         modules=tuple(ModuleFile(path, text) for path, text in sorted(flow.modules.items())),
         trials=options.trials,
+        kubernetes=kubernetes,
     )
     for run in PASSES:
         pipeline = run(pipeline)

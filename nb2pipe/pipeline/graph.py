@@ -65,7 +65,11 @@ def with_paths(described: Json, values: Mapping[str, Any]) -> Json:
     for step in described["steps"]:
         taken = [{**row, "path": filled(row["path"], values)} for row in step["files_in"]]
         kept = [row for row in taken if row["source"] is not None or is_staged(row["path"])]
-        steps.append({**step, "files_in": kept, "files_out": [filled(path, values) for path in step["files_out"]]})
+        resources = step["resources"]
+        if len(kept) < len(taken) and resources["cache"] is None:  # read where it is: nobody notices when it changes
+            resources = {**resources, "cache": False}
+        given = [filled(path, values) for path in step["files_out"]]
+        steps.append({**step, "files_in": kept, "files_out": given, "resources": resources})
     return {**described, "steps": steps}
 
 
@@ -102,6 +106,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
     step = pipeline.steps[index]
     resources = asdict(step.resources)
     resources["env"] = dict(step.resources.env)
+    settings = pipeline.kubernetes.get(step.name)
     return {
         "name": step.name,
         "title": step.title,
@@ -127,6 +132,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "workers": step.workers,
         "framework": step.framework,
         "runner": step.runner,
+        **({"kubernetes": dict(settings)} if settings else {}),
     }
 
 

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from nb2pipe.pipeline.graph import Json, filled, unique
+from nb2pipe.pipeline.kubernetes import executor_config
 from nb2pipe.pipeline.layout import layout, literal
 from nb2pipe.pipeline.machines import accelerator
 from nb2pipe.pipeline.tuning_view import trial_table
@@ -447,16 +448,17 @@ AMOUNTS: Mapping[str, Callable[[Json], Iterable[str]]] = {"kfp": _amounts, "vert
 
 
 def platform_config(step: Json) -> Json:
-    """What kfp itself has no method for, in the terms of its Kubernetes platform: secrets, time limit, kind of GPU."""
+    """What kfp itself has no method for, in the terms of its Kubernetes platform: secrets, time limit, nodes..."""
     resources = step["resources"]
-    config: Json = {}
+    config: Json = executor_config(step.get("kubernetes", {}))
     if resources["secrets"]:
         config["secretAsEnv"] = [_secret(secret) for secret in resources["secrets"]]
     if resources["timeout"]:
         config["activeDeadlineSeconds"] = str(resources["timeout"])
     kind = resources["accelerator"] or "gpu"
     if resources["accelerators"] and kind != "gpu" and "/" not in kind:
-        config["nodeSelector"] = {"labels": {GPU_LABEL: kind}}
+        labels = config.get("nodeSelector", {}).get("labels", {})
+        config["nodeSelector"] = {"labels": {GPU_LABEL: kind, **labels}}
     return config
 
 

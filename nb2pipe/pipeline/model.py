@@ -5,8 +5,9 @@ Everything that decides how the generated project looks is in here; `codegen` an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from nb2pipe.findings import Finding
 from nb2pipe.notebook.model import Objective, Parameter, Resources
@@ -181,6 +182,7 @@ class Pipeline:
 
     `input_files` are files beside the notebook that steps read. `env` are environment variables that its package sets
     before anything is imported. `trials` is the budget of a tuning. `modules` lie at the top of the project.
+    `kubernetes` are the settings of steps by name.
     """
 
     name: str
@@ -200,3 +202,4 @@ class Pipeline:
     env: tuple[tuple[str, str], ...] = ()
     trials: int = 20
     modules: tuple[ModuleFile, ...] = ()
+    kubernetes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

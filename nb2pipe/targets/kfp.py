@@ -104,6 +104,12 @@ def last_words(log: str) -> str:
 def _unsupported(graph: Mapping[str, Any]) -> Iterator[Finding]:
     yield from on_any_cluster(graph)
     for step in graph["steps"]:
+        if step["framework"] and step.get("kubernetes"):
+            message = f"Step {step['name']} trains in a job of its own, which settings for Kubernetes do not reach."
+            hint = (
+                "Give them to the other steps in [tool.nb2pipe.kubernetes.steps.NAME], and write this one's into jobs/."
+            )
+            yield finding("not-for-target", message, cell=step["cells"][0], name=step["name"], hint=hint)
         if step["framework"] == "xgboost" and (step["resources"]["accelerators"] or 0) > 1:
             # Kubeflow's runtime waits for one worker a GPU.
             message = f"Step {step['name']} asks for {step['resources']['accelerators']} GPUs for each worker."

@@ -82,5 +82,7 @@ def _refused(step: Json) -> Iterator[str]:
     for secret in resources["secrets"]:
         if not re.fullmatch("[A-Za-z0-9_-]{1,255}", secret["name"]):
             yield f"the secret {secret['name']}, a name that Secret Manager does not allow"
+    if step.get("kubernetes"):
+        yield f"{', '.join(step['kubernetes'])} of Kubernetes"
     if resources["timeout"] and not step["framework"]:
         yield "a time limit, which only a step with many workers can have there"

@@ -121,3 +121,12 @@ def test_no_credential_is_kept(server: FakeBigQuery, tmp_path: Path) -> None:
         if path.is_file():
             assert not any(secret in path.read_bytes() for secret in secrets), path
     assert "set_caching_options(False)" in (tmp_path / "out" / "pipeline.py").read_text()
+
+
+def test_a_pasted_text_is_warned_of(tmp_path: Path) -> None:
+    """A text in quotes is; the name of a table, which no parameter can give, is not."""
+    query = 'from google.cloud import bigquery\nprint(list(bigquery.Client().query(f"SELECT 1 FROM {table}%s")))'
+    for end, said in ((" WHERE zone = '{zone}'", ["zone"]), (" WHERE zone = @zone", [])):
+        cells = [("parameters", "zone = 'south'\ntable = 'shop.trips'"), ("step:load", query % end + "\nprint(zone)")]
+        found = nb2pipe.load(written(cells, tmp_path)).check()["findings"]
+        assert [f["name"] for f in found if f["code"] == "pasted-into-sql"] == said

@@ -45,6 +45,27 @@ def test_storage(bucket: str, tmp_path: Path) -> None:
     assert outcome.kind == "equal", outcome
 
 
+def test_a_file_is_moved_to_the_store(bucket: str, tmp_path: Path) -> None:
+    """A path that was beside the notebook is given as a URL: the step reads it there, anew each time."""
+    import fsspec
+
+    cells = [
+        ("parameters", "data = 'trips.csv'"),
+        ("step:load", "import pandas as pd\ndf = pd.read_csv(data)\nprint(df.a.tolist())"),
+    ]
+    path = tmp_path / "book.ipynb"
+    path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in cells])))
+    (tmp_path / "trips.csv").write_text("a\n1\n")
+    conversion = nb2pipe.load(path)
+    for rows in ("2", "3"):
+        with fsspec.open("gs://taxi-data/moved.csv", "w") as file:
+            file.write(f"a\n{rows}\n")
+        ran = conversion.run({"data": "gs://taxi-data/moved.csv"})
+        assert ran.steps[0].stdout.read_text() == f"[{rows}]\n"
+    assert conversion.run().steps[0].stdout.read_text() == "[1]\n"
+    assert conversion.run().steps[0].status == "cached"
+
+
 def test_what_is_said(tmp_path: Path) -> None:
     """URLs link steps; what no import asks for is required; only what reads outside runs each time."""
     path = tmp_path / "book.ipynb"

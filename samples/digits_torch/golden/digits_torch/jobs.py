@@ -7,18 +7,18 @@ create, get and delete these jobs, to list pods, and to get their logs.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
 import sys
 import time
 import uuid
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from digits_torch import remote
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFESTS = {
@@ -132,7 +132,7 @@ def filled(
     if owner:
         metadata["ownerReferences"] = [owner]
     # Kubernetes would replace $(NAME) in a value, and Katib ${NAME}.
-    texts = {"$JOB": json.dumps(job).replace("$", "\\u0024"), "$PROGRAM": _program(files)}
+    texts = {"$JOB": json.dumps(job).replace("$", "\\u0024"), "$PROGRAM": remote.program(files)}
     for what, text in texts.items():
         if len(text.encode()) > LONGEST_TEXT:
             raise JobError(f"{metadata['name']}: {what} is too large for a variable")
@@ -144,26 +144,6 @@ def filled(
             for row in rows
         ]
     return manifest
-
-
-def _program(files: Mapping[str, str] | None) -> str:
-    """A program that unpacks the files where the container works, and runs remote.py in them."""
-    run = "import runpy; runpy.run_module('digits_torch.remote', run_name='__main__')"
-    if files is None:
-        return run
-    packed = base64.b64encode(zlib.compress(json.dumps(dict(files)).encode(), 9)).decode()
-    return "\n".join(
-        [
-            "import base64, json, pathlib, sys, tempfile, zlib",
-            f"files = json.loads(zlib.decompress(base64.b64decode('{packed}')))",
-            "root = pathlib.Path(tempfile.mkdtemp())",
-            "for name, text in files.items():",
-            "    (root / name).parent.mkdir(parents=True, exist_ok=True)",
-            "    (root / name).write_bytes(text.encode())",
-            "sys.path.insert(0, str(root))",
-            run,
-        ]
-    )
 
 
 def _containers(node: Any) -> Iterator[dict[str, Any]]:

@@ -302,9 +302,10 @@ class _Call:
             return None
         raise RuntimeError(
             f"{type(self.module).__name__} cannot be trained by {dist.get_world_size()} workers: "
-            "for parts of a batch it gives or keeps something else than for the whole. Its forward() "
-            "must take tensors with a row for each sample and give such tensors; what needs all rows "
-            "(a loss, a mean over the batch, a count in an attribute) belongs into the training loop"
+            "for parts of a batch it gives or keeps something else than for the whole. Its "
+            "forward() must take tensors with a row for each sample and give such tensors; what "
+            "needs all rows (a loss, a mean over the batch, a count in an attribute) belongs into "
+            "the training loop"
         )
 
     def proved(

@@ -13,10 +13,12 @@ at AWS_ENDPOINT_URL. Of several workers only the chief stores. What came of it, 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,25 @@ from housing_xgboost import cluster, task, trial
 TERMINATION_LOG = Path(os.environ.get("TERMINATION_LOG", "/dev/termination-log"))
 LONGEST_MESSAGE = 4096  # bytes that Kubernetes keeps of it
 LONGEST_ERROR = 600  # characters, each of up to six bytes
+
+
+def program(files: Mapping[str, str] | None) -> str:
+    """A Python program that runs this module, in `files` where the image does not hold them."""
+    run = "import runpy; runpy.run_module('housing_xgboost.remote', run_name='__main__')"
+    if files is None:
+        return run
+    packed = base64.b64encode(zlib.compress(json.dumps(dict(files)).encode(), 9)).decode()
+    lines = (
+        "import base64, json, pathlib, sys, tempfile, zlib",
+        f"files = json.loads(zlib.decompress(base64.b64decode('{packed}')))",
+        "root = pathlib.Path(tempfile.mkdtemp())",
+        "for name, text in files.items():",
+        "    (root / name).parent.mkdir(parents=True, exist_ok=True)",
+        "    (root / name).write_bytes(text.encode())",
+        "sys.path.insert(0, str(root))",
+        run,
+    )
+    return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
