@@ -30,8 +30,12 @@ def read(path: str | Path) -> Notebook:
     Raises NotebookError, with one finding for each thing that is wrong, when the file is missing, unreadable, not a
     notebook, malformed, or not Python 3. Cell outputs are neither looked at nor kept.
     """
-    data = _script(_text(Path(path))) if Path(path).suffix == ".py" else read_json(Path(path))
-    return _notebook(str(path), data)
+    return parsed(str(path), _text(Path(path)))
+
+
+def parsed(path: str, text: str) -> Notebook:
+    """The notebook whose file at `path` has this text; otherwise as `read`."""
+    return _notebook(path, _script(text) if Path(path).suffix == ".py" else _json(text))
 
 
 def read_json(path: Path) -> dict[str, Any]:
