@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from nb2pipe import options as options_
 from nb2pipe.findings import Finding, Nb2pipeError, Refused, errors, finding
-from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell
+from nb2pipe.notebook.model import Cell, Layout, Notebook, Parameter, PyCell
 from nb2pipe.notebook.parameters import parameters as parameters_of
 from nb2pipe.notebook.read import read
 from nb2pipe.notebook.surface import surface
+from nb2pipe.notebook.tags import ROLES
 from nb2pipe.notebook.tags import layout as layout_of
+from nb2pipe.notebook.vocabulary import read_tag
 
 if TYPE_CHECKING:
     from nb2pipe.codegen.project import Project
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from nb2pipe.dataflow.model import Flow
     from nb2pipe.pipeline.model import Pipeline
     from nb2pipe.review.serve import Server
+    from nb2pipe.suggest.model import Suggestion
     from nb2pipe.targets.base import OnEvent, RunResult
     from nb2pipe.targets.records import Command
     from nb2pipe.targets.submission import Submission, SubmitOptions
@@ -60,9 +63,12 @@ class Converted:
 class Conversion:
     """One notebook on its way. Every stage is worked out when it is first asked for, and only once."""
 
-    def __init__(self, path: str | Path, overrides: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, overrides: Mapping[str, Any] | None = None, notebook: Notebook | None = None
+    ) -> None:
         self.path = Path(path)
-        self.notebook: Notebook = read(path)
+        self.overrides = overrides
+        self.notebook: Notebook = read(path) if notebook is None else notebook
         self.options, self._option_findings = options_.load(str(path), self.notebook.metadata, overrides or {})
 
     @cached_property
@@ -158,6 +164,54 @@ class Conversion:
             "cells": [self._cell_tags(c.index) for c in self.notebook.cells if c.kind == "code"],
             "steps": [{"name": s.name, "cells": list(s.cells)} for s in self.layout.steps],
             "findings": [finding_json(f) for f in self.layout.findings],
+        }
+
+    def labelled(self, labels: Mapping[int, str]) -> Conversion:
+        """A conversion of the same notebook whose cells have these tags too (words between spaces); of the roles, a
+        cell's own tag stays."""
+        cells = tuple(with_label(c, labels.get(c.index, "")) for c in self.notebook.cells)
+        return type(self)(self.path, self.overrides, replace(self.notebook, cells=cells))
+
+    def unlabelled(self) -> Conversion:
+        """A conversion of the same notebook without what its cells' tags say of roles and steps."""
+        from nb2pipe.suggest.suggest import bare
+
+        cells = tuple(bare(c) for c in self.notebook.cells)
+        return type(self)(self.path, self.overrides, replace(self.notebook, cells=cells))
+
+    @cached_property
+    def suggestion(self) -> Suggestion:
+        """Tags that make the notebook a pipeline, with the reason for each."""
+        from nb2pipe.suggest.suggest import suggest
+
+        return suggest(self.notebook, self.cells, self.labelled)
+
+    @cached_property
+    def wants_tags(self) -> bool:
+        """Whether tags are missing: no cell is in a step, or there are errors and cells without a tag."""
+        if not self.layout.steps:
+            return True
+        open_cells = [c for c in self.notebook.cells if c.kind == "code" and c.source.strip() and not has_role(c)]
+        return bool(open_cells) and bool(errors(self.findings)) and not errors(self.layout.findings)
+
+    @cached_property
+    def new_tags(self) -> Mapping[int, tuple[str, ...]]:
+        """The suggested tags that are not there yet, by cell."""
+        from nb2pipe.suggest.suggest import tags
+
+        return tags(self.notebook, self.suggestion.labels, self.suggestion.extra, every=self.options.strict)
+
+    def suggested_tags(self) -> Json:
+        """The document of `nb2pipe tag --json` with the suggestion: the tags that there would be."""
+        added = {c: " ".join(t) for c, t in self.new_tags.items()}
+        after = self.labelled(added)
+        document = after.tags()
+        for cell in document["cells"]:
+            cell["why"] = self.suggestion.why.get(cell["cell"], cell["why"])
+        return {
+            **document,
+            "arrows": [{"from": a, "to": b, "names": list(n)} for (a, b), n in self.suggestion.arrows.items()],
+            "findings": [finding_json(f) for f in self.suggestion.findings],
         }
 
     def _cell_tags(self, index: int) -> Json:
@@ -443,6 +497,18 @@ def _trained(pipeline: Pipeline) -> Pipeline:
     from nb2pipe.training import distributed, reporting
 
     return reporting(distributed(pipeline))
+
+
+def has_role(cell: Cell) -> bool:
+    """Whether the cell's tags say what it is for."""
+    return any(t.kind in ROLES for t in cell.tags)
+
+
+def with_label(cell: Cell, label: str) -> Cell:
+    """The cell with tags added; of a role (step, shared, ...) only if it has none."""
+    fixed = has_role(cell)
+    new = [t for t in map(read_tag, label.split()) if not (fixed and t.kind in ROLES)]
+    return replace(cell, tags=(*cell.tags, *new)) if new else cell
 
 
 def load(path: str | Path, **overrides: Any) -> Conversion:

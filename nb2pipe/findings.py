@@ -102,8 +102,21 @@ CODES: dict[str, Code] = {
     "tag-without-step": Code("error", "A tag needs a step, and the cell has none.", "Add a `step:NAME` tag."),
     "tag-on-text": Code("warning", "A tag on a text cell has no effect.", "Put the tag on a code cell."),
     "tag-not-carried": Code("warning", "A tag of another tool has no counterpart here.", "Nothing is set for it."),
+    "cannot-suggest": Code(
+        "error",
+        "No tags make the notebook a pipeline.",
+        "Correct what the other errors say, then ask for tags again.",
+    ),
+    "literal-in-code": Code(
+        "note", "A literal deserves to be a parameter.", "Put it into a cell of its own, tagged `parameters`."
+    ),
+    "tuned-by-hand": Code(
+        "note", "The notebook searches for hyperparameters itself.", "Let `nb2pipe tune` search: see the search spaces."
+    ),
     "cannot-tag": Code("error", "Tags cannot be written into the file.", "Tag the cells in Jupyter."),
-    "unknown-cell": Code("error", "The notebook has no such cell.", "Give its number (from 0, text cells count) or id."),
+    "unknown-cell": Code(
+        "error", "The notebook has no such cell.", "Give its number (from 0, text cells count) or id."
+    ),
     "unknown-step": Code("error", "`after:` names a step that does not exist.", "Correct the name."),
     "step-cycle": Code("error", "Steps wait for each other in a circle.", "Remove one of the `after:` tags."),
     "unknown-option": Code("error", "A setting is not known.", "Correct its spelling or remove it."),

@@ -32,6 +32,7 @@ LAYERS = (
     ("targets",),
     ("verify",),
     ("review",),
+    ("suggest",),
     ("convert",),
     ("commands",),
     ("cli", "doors", "", "__main__"),

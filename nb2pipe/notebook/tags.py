@@ -166,7 +166,7 @@ def _step(cell: Cell, tag: Tag, draft: _Draft) -> str:
     name = tag.value.replace("-", "_")
     reason = name_problem(tag.value, name)
     if reason:
-        name = _suggestion(tag.value)
+        name = step_name(tag.value)
         message = f"The step name {tag.value!r} cannot be used: {reason}."
         draft.findings.append(_at(cell, tag, "bad-step-name", message, f"Write `step:{name}`."))
     draft.steps.setdefault(name, _Step(name))
@@ -182,7 +182,8 @@ def name_problem(written: str, name: str) -> str:
     return "it is a module of the generated project" if name in RESERVED else ""
 
 
-def _suggestion(written: str) -> str:
+def step_name(written: str) -> str:
+    """A name that a step may have, as near as can be to what is written."""
     name = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", written).lower()).strip("_")[:55]
     name = name if name and name[0].isalpha() else f"step_{name}".rstrip("_")
     return f"{name}_step" if keyword.iskeyword(name) or name in RESERVED or hasattr(builtins, name) else name

@@ -66,7 +66,7 @@ def test_only_tags_change(data: dict[str, Any], layout: dict[str, Any], newline:
     assert after.isascii() == text.isascii() or not text.isascii()
     if before or "tags" not in data["cells"][index].get("metadata", {"tags": []}):
         assert said(after, again, {index: Change(remove=new)}) == text, "taking them off gives the old bytes"
-    minimal = [c for c in json.loads(after.removeprefix("\ufeff"), parse_constant=str)["cells"]]
+    minimal = json.loads(after.removeprefix("\ufeff"), parse_constant=str)["cells"]
     expected = json.loads(text.removeprefix("\ufeff"), parse_constant=str)["cells"]
     expected[index].setdefault("metadata", {})["tags"] = [*before, *new]
     assert minimal == expected
@@ -96,7 +96,9 @@ def test_the_layout_of_jupyter_is_kept() -> None:
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_scripts(line: str, change: Change, wanted: str, end: str) -> None:
-    rest = f'{end}text = """{end}# %% no marker{end}"""{end}{end}# %% [markdown]{end}# words{end}{end}# %%{end}y = 2{end}'
+    rest = (
+        f'{end}text = """{end}# %% no marker{end}"""{end}{end}# %% [markdown]{end}# words{end}{end}# %%{end}y = 2{end}'
+    )
     notebook = parsed("n.py", line + rest)
     assert retagged("n.py", line + rest, notebook, {0: change}) == wanted + rest
 
@@ -107,15 +109,20 @@ def test_a_cell_before_the_first_marker_gets_one() -> None:
     assert after == text.replace("x = 1", '# %% tags=["step:a"]\nx = 1').replace("# %%\ny", '# %% tags=["skip"]\ny')
 
 
+V3_CELL = {"cell_type": "code", "language": "python", "input": "x", "outputs": [], "collapsed": False}
+V3 = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [V3_CELL]}]}
+TWICE = '{"cell_type": "code", "source": "", "metadata": {"tags": ["a"], "tags": ["step:load"]}}'
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("n.py", "x = 1\n"),
         ("n.py", "# %% step:load\nx = 1\n"),
-        ("n.ipynb", '{"nbformat": 4, "cells": [{"cell_type": "code", "source": "", "metadata": {"tags": ["a"], "tags": ["step:load"]}}]}'),
-        ("n.ipynb", '{"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [{"cell_type": "code", "language": "python", "input": "x", "outputs": [], "collapsed": false}]}]}'),
+        ("n.ipynb", f'{{"nbformat": 4, "cells": [{TWICE}]}}'),
+        ("n.ipynb", json.dumps(V3)),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_tagged_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     change = Change(("skip",), ("step:load",)) if "step:load" in text and name == "n.py" else Change(("skip",))
