@@ -25,7 +25,6 @@ from nb2pipe.targets.vertex_request import endpoint
 T = TypeVar("T")
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN = "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's key."
-ANSWER_SECONDS = 60.0
 LOG_HOST = "logging.googleapis.com"
 ROLES = {
     "aiplatform": "roles/aiplatform.user",
@@ -48,7 +47,7 @@ class Api:
         `already` is asked before another attempt for what an earlier one made. Raises SubmitError; `what` says in words
         what is done.
         """
-        settings = {"retry": None, "timeout": ANSWER_SECONDS}
+        settings = {"retry": None, "timeout": self._options.patience.answer}
         try:
             return sent(
                 lambda: call(settings),

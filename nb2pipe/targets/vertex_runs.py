@@ -14,7 +14,7 @@ from nb2pipe.targets.base import Event, OnEvent, Status
 from nb2pipe.targets.sending import SubmitError
 from nb2pipe.targets.storage import Staged, upload
 from nb2pipe.targets.submission import ENDED, State, StepState, Submission, SubmitOptions
-from nb2pipe.targets.vertex_api import ANSWER_SECONDS, Api
+from nb2pipe.targets.vertex_api import Api
 from nb2pipe.targets.vertex_request import EXPERIMENT, MARK, Plan, located, parent, requests
 
 STATES: Mapping[str, State] = {
@@ -45,7 +45,7 @@ def started(plan: Plan, files: Staged, options: SubmitOptions, on_event: OnEvent
     api.find_bucket()
     upload(files, options.patience, on_event)
     if plan.schedule is not None:
-        return _scheduled(api, plan, files, on_event)
+        return _scheduled(api, plan, files, options, on_event)
     if plan.experiment:
         _make_experiment(api, plan.experiment, options)
     job = _created(api, plan, options)
@@ -86,7 +86,7 @@ def _created(api: Api, plan: Plan, options: SubmitOptions) -> Any:
                 raise
             return found
 
-    settings: Any = {"retry": None, "timeout": ANSWER_SECONDS}
+    settings: Any = {"retry": None, "timeout": options.patience.answer}
     return api.ask(create, "start the pipeline", already=lambda: made(**settings))
 
 
@@ -99,7 +99,7 @@ def _message(kind: Any, body: Any) -> Any:
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
-def _scheduled(api: Api, plan: Plan, files: Staged, on_event: OnEvent) -> Submission:
+def _scheduled(api: Api, plan: Plan, files: Staged, options: SubmitOptions, on_event: OnEvent) -> Submission:
     """The schedule of the plan's name, made or, where there is one, changed: never a second one."""
     from google.cloud.aiplatform_v1 import types
 
@@ -116,7 +116,7 @@ def _scheduled(api: Api, plan: Plan, files: Staged, on_event: OnEvent) -> Submis
         host = plan.url.partition("/v1/")[0]
         sent_rows[-1] |= {"what": f"PATCH {host}/v1/{message.name}?updateMask={','.join(mask['paths'])}"}
     else:
-        settings: dict[str, Any] = {"retry": None, "timeout": ANSWER_SECONDS}
+        settings: dict[str, Any] = {"retry": None, "timeout": options.patience.answer}
         result = api.ask(
             lambda settings: api.schedules.create_schedule(
                 parent=plan.url.partition("/v1/")[2], schedule=message, **settings
