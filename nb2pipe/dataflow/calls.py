@@ -32,7 +32,7 @@ from nb2pipe.dataflow.effects import (
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.properties import run_properties
-from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, touch
+from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
 from nb2pipe.dataflow.tables import SELF
 from nb2pipe.dataflow.texts import run_text, string_references
@@ -260,12 +260,14 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
     if effect is None and type_name not in IMMUTABLE:
         effect = m.tables.method(None, name)
     if effect is not None:
+        run_hooks(m, receiver, place)
         made = apply_effect(m, effect, receiver, args, keywords, place)
         if name in DICT_VIEWS:
             dict_view(m, receiver, name, made)
         return made
     if type_name in IMMUTABLE:
         return m.fresh(None)
+    run_hooks(m, receiver, place)
     return unknown_call(m, receiver, args, keywords, place)
 
 

@@ -201,7 +201,8 @@ def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     ]
     for use, path in known:
         if not _in_memory(path):
-            m.file(use, _as_written(effect, path) if use == "write" else path, place)
+            for one in _uses(use, keywords):
+                m.file(one, _as_written(effect, path) if use == "write" else path, place)
     if effect.or_here and not known:
         m.file(effect.files[0][0], Val(const="."), place)
 
@@ -217,6 +218,16 @@ def _tables(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords
         known: Iterable[tuple[FileUse, str]] = [("write" if use == "write" else "read", path)] if path else []
         for event, table in tables_of(text) if use == "query" or " " in text.strip() else known:
             m.file(event, Val(const=table), place)
+
+
+def _uses(use: FileUse, keywords: Keywords) -> list[FileUse]:
+    """What is done with a file: one that is appended to is there before, an array mapped for writing changes it."""
+    mode, mapped = keywords.get("mode"), keywords.get("mmap_mode")
+    if use == "write" and mode is not None and not (type(mode.const) is str and mode.const[:1] in ("w", "x")):
+        return ["probe", "write"]
+    if use == "read" and mapped is not None and mapped.const not in (None, "r", "c"):
+        return ["read", "write"]
+    return [use]
 
 
 def _as_written(effect: Effect, path: Val) -> Val:

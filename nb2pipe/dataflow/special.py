@@ -42,6 +42,26 @@ def run_overrides(m: Machine, receiver: Val, place: Place) -> None:
     m.shared.guessing -= 1
 
 
+def run_hooks(m: Machine, receiver: Val, place: Place) -> None:
+    """A method of a library's class may run what the notebook's subclass has: `handle_starttag`, `visit_Name`."""
+    if m.shared.guessing:
+        return
+    for cls in classes_of(m, receiver):
+        family = _family(library_base(cls))
+        if family is not None and family.partition(".")[0] not in _WITHOUT_HOOKS:
+            m.shared.guessing += 1
+            for name, method in ((n, f) for c in cls.lineage() for n, f in c.methods.items()):
+                if name not in _OF_THE_MAKER and method not in m.shared.mentioning:
+                    _run(m, method, Val(receiver.objs, cls=cls), place)
+            m.shared.guessing -= 1
+
+
+_WITHOUT_HOOKS = (
+    *("builtins", "collections", "abc", "enum", "typing", "dataclasses", "numpy", "pandas"),
+    *("torch", "tensorflow", "sklearn", "xgboost", "lightgbm"),
+)
+"""Libraries whose methods run no others of a subclass, but special ones and those that the tables tell."""
+
 _OF_THE_MAKER = ("__init__", "__new__", "get_config", "from_config")
 """Methods that run where an object is made or stored, not where it is used."""
 
@@ -80,7 +100,7 @@ def _touch(m: Machine, val: Val, place: Place) -> Val:
 
 def _run(m: Machine, method: Def, val: Val, place: Place) -> Val:
     m.shared.mentioning.add(method)
-    _, *rest = arguments(method.node.args)  # type: ignore[union-attr]
+    rest = arguments(method.node.args)[1:]  # type: ignore[union-attr]
     with m.perhaps():
         result = call_function(m, method, [val, *[m.unknown() for _ in rest]], {}, place)
     m.shared.mentioning.discard(method)
