@@ -238,7 +238,8 @@ def _as_written(effect: Effect, path: Val) -> Val:
 
 def _in_memory(val: Val) -> bool:
     """Whether a path argument is not a path but a value: a buffer, an open file (noted when opened), None."""
-    return val.type in ("io.StringIO", "io.BytesIO", "builtins.file", "builtins.NoneType")
+    in_memory = ("io.StringIO", "io.BytesIO", "builtins.file", "builtins.NoneType")
+    return val.type in in_memory or (isinstance(val.const, str) and val.const == ":memory:")  # sqlite's own word
 
 
 def _holds_some(m: Machine, holder: Val, prefixes: tuple[str, ...]) -> bool:
