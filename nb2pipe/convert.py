@@ -491,12 +491,19 @@ def collector_paused() -> Iterator[None]:
 
 
 def _trained(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with its trainings spread over workers and reporting to trials, where it has such."""
-    if not pipeline.objectives and not any(step.workers for step in pipeline.steps):
-        return pipeline  # most notebooks: what rewrites trainings is not even imported
-    from nb2pipe.training import distributed, reporting
+    """The pipeline with its trainings spread over workers and reporting to trials, and its Beam pipelines placed.
 
-    return reporting(distributed(pipeline))
+    For most notebooks what rewrites them is not even imported.
+    """
+    if pipeline.objectives or any(step.workers for step in pipeline.steps):
+        from nb2pipe.training import distributed, reporting
+
+        pipeline = reporting(distributed(pipeline))
+    if any(step.runner or any("beam" in r.spec for r in step.requirements) for step in pipeline.steps):
+        from nb2pipe.beam import beamed
+
+        pipeline = beamed(pipeline)
+    return pipeline
 
 
 def has_role(cell: Cell) -> bool:

@@ -161,6 +161,7 @@ CODES: dict[str, Code] = {
         "warning", "A part of a pip command is not carried over.", "List it in `[tool.nb2pipe] requirements`."
     ),
     "system-package": Code("warning", "A command installs system packages.", "Put them in the image: `image:REF`."),
+    "beam-interactive": Code("note", "A part of interactive Beam was left out.", "Nothing to do."),
     "shell-background": Code("error", "A shell command runs in the background.", "Run it in the foreground."),
     # --- dataflow -----------------------------------------------------------------------------------------------
     "undefined-name": Code(
@@ -270,6 +271,31 @@ CODES: dict[str, Code] = {
         "warning",
         "Something in the training depends on how many workers there are.",
         "Nothing, if results that are equal only in the mean will do.",
+    ),
+    "beam-no-pipeline": Code(
+        "error",
+        "A step is to run on Dataflow, but builds no Beam pipeline.",
+        "Put the tag on the step that calls `beam.Pipeline(...)`, or take it away.",
+    ),
+    "beam-runner": Code(
+        "warning",
+        "A runner that the notebook names gives way to the one of the run.",
+        "With the tag `runner:dataflow` the compiled pipeline runs the step on Dataflow.",
+    ),
+    "beam-option": Code(
+        "note",
+        "An option of a Beam pipeline gives way to what the step itself sees to.",
+        "Nothing to do.",
+    ),
+    "beam-collect": Code(
+        "error",
+        "A use of interactive Beam has no counterpart in a pipeline.",
+        "Take the whole collection with `ib.collect(pcollection)`, or write it to files and read those.",
+    ),
+    "beam-worker-file": Code(
+        "error",
+        "A function that Dataflow's workers run uses a file that only the step has.",
+        "Read the file in the step and hand over what is in it, or let a `ReadFrom...` transform read it.",
     ),
     "file-not-shared": Code(
         "error",

@@ -28,6 +28,7 @@ LAYERS = (
     ("pipeline",),
     ("artifacts",),
     ("training",),
+    ("beam",),
     ("codegen",),
     ("targets",),
     ("verify",),

@@ -28,7 +28,12 @@ RUN_COMMAND = "nb2pipe run samples/taxi_fare/taxi_fare.ipynb"
 INSTALL_AND_RUN = f"pip install -e '.[samples]' && {RUN_COMMAND}"
 INSTALL_AND_TEST = "pip install -e '.[dev]' && pytest"
 
-NEEDS = {"digits_torch": ["torch"], "housing_xgboost": ["xgboost"], "taxi_fare_keras": ["tensorflow", "tf_keras"]}
+NEEDS = {
+    "digits_torch": ["torch"],
+    "housing_xgboost": ["xgboost"],
+    "taxi_fare_beam": ["apache_beam"],
+    "taxi_fare_keras": ["tensorflow", "tf_keras"],
+}
 """What samples import that is not always installed."""
 
 

@@ -51,15 +51,16 @@ def shared_file(shared: Shared, context: Context) -> Source:
     """shared.py: what several steps use, in notebook order."""
     file = _File(context)
     title = f"What several steps of the pipeline `{context.package}` use."
-    helpers = helper_imports(context.package, shared.frameworks, shared.reports)
+    helpers = helper_imports(context.package, shared.frameworks, shared.reports, shared.beam)
     file.head(title, helpers, shared.prelude, shared.imports, shared.extra_imports)
     file.section(shared.definitions, 0, 2)
     return file.source()
 
 
-def helper_imports(package: str, frameworks: Iterable[str], reports: bool) -> list[str]:
-    """The imports of the generated modules that spread a training over workers, and report to a trial."""
-    names = [*(f"{name}_workers" for name in frameworks), *(["trial_reports"] if reports else [])]
+def helper_imports(package: str, frameworks: Iterable[str], reports: bool, beam: bool) -> list[str]:
+    """The imports of the generated modules that run Beam pipelines, spread a training over workers, and report."""
+    spread = [f"{name}_workers" for name in frameworks]
+    names = [*["beam_runs"] * beam, *spread, *["trial_reports"] * reports]
     return [f"from {package} import {', '.join(names)}"] if names else []
 
 
@@ -104,7 +105,7 @@ def _step_file(step: Step, context: Context, function: str) -> Source:
         bound |= {i.name for i in step.inputs} | set(step.parameters)
     types = Annotations(own, early, defined, any(s.future for s in taken), bound & set(dir(builtins)))
     title = f"Step `{step.name}` of the pipeline `{context.package}`."
-    helpers = helper_imports(context.package, [step.framework] if step.framework else (), step.reports)
+    helpers = helper_imports(context.package, [step.framework] if step.framework else (), step.reports, step.beam)
     inside = [*helpers, *shared_import(context.package, step)]
     if step.form == "module":
         declared = _declarations(step, context, types)

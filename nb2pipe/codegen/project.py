@@ -183,7 +183,8 @@ def _scaffold(pipeline: Pipeline, package: str, modules: Sequence[str], platform
     files[f"{package}/__init__.py"] = render("package/init.py.j2", title=title, **values)
     files[f"{package}/steps/__init__.py"] = render("package/steps_init.py.j2", **values)
     reports = pipeline.shared.reports or any(step.reports for step in pipeline.steps)
-    helpers = helper_files((step.framework for step in pipeline.steps), reports)
+    beam = pipeline.shared.beam or any(step.beam for step in pipeline.steps)
+    helpers = helper_files((step.framework for step in pipeline.steps), reports, beam)
     launched = values["kfp"]["launch"]
     helpers = list(dict.fromkeys([*helpers, *launched["files"]]))
     templates = {name: "jobs_" + platform + ".py" if name == "jobs.py" else name for name in helpers}

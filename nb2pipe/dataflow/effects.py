@@ -8,7 +8,7 @@ from functools import cache
 
 from nb2pipe.dataflow.contents import each_of
 from nb2pipe.dataflow.machine import Machine, Place
-from nb2pipe.dataflow.paths import is_name, with_suffix
+from nb2pipe.dataflow.paths import ANYTHING, concatenated, is_name, with_suffix
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.scopes import arguments
 from nb2pipe.dataflow.special import run_overrides, touch
@@ -231,6 +231,8 @@ def _uses(use: FileUse, keywords: Keywords) -> list[FileUse]:
 
 
 def _as_written(effect: Effect, path: Val) -> Val:
+    if effect.shards and isinstance(path.const, str):
+        return replace(path, const=concatenated(path.const, ANYTHING))
     if not effect.suffix or not isinstance(path.const, str):
         return path
     return replace(path, const=with_suffix(path.const, effect.suffix, only_without=effect.suffix_if_none))

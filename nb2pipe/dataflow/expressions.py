@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -126,9 +126,28 @@ _NUMBERS = ("builtins.int", "builtins.float", "builtins.bool", "builtins.complex
 
 def _binop(m: Machine, node: ast.BinOp) -> Val:
     left, right = m.evaluate(node.left), m.evaluate(node.right)
+    known = _of_library(m, node, left, right)
+    if known is not None:
+        return known
     special = touch(m, [left, right], m.at(node))
     found = binary(m, node.op, left, right)
     return join([found, special]) if special.objs else found
+
+
+_BUILDING: Mapping[type[ast.operator], str] = {ast.BitOr: "or", ast.RShift: "rshift"}
+"""Operators with which libraries build something: `pipeline | transform`, `"label" >> transform`."""
+
+
+def _of_library(m: Machine, node: ast.BinOp, left: Val, right: Val) -> Val | None:
+    """What an operator does by the row of a table for it, of the left operand's type or else of the right one's."""
+    name = _BUILDING.get(type(node.op))
+    if name is None:
+        return None
+    for receiver, other, method in ((left, right, f"__{name}__"), (right, left, f"__r{name}__")):
+        row = m.tables.method(receiver.type, method) if receiver.type else None
+        if row is not None:
+            return apply_effect(m, row, receiver, [other], {}, m.at(node))
+    return None
 
 
 def binary(m: Machine, op: ast.operator, left: Val, right: Val) -> Val:

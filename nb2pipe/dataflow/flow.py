@@ -382,6 +382,12 @@ _UNSTORABLE_TYPES = {
 }
 
 
+_WAYS_OUT = {
+    "apache_beam": "Build and run the pipeline in one step; let it write what later steps need to files in a folder.",
+}
+"""What to do about values of a library that cannot be stored, where that is not what always helps."""
+
+
 def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
     """Values that cannot be stored, and names that travel together."""
     found: list[Finding] = []
@@ -399,7 +405,8 @@ def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
                     f"{need.name} ({kind}) cannot be stored, and step {flow.name} takes it from step {need.source}"
                 )
                 cell, line = _where(flow, need.name)
-                found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name))
+                hint = _WAYS_OUT.get(kind.partition(".")[0])
+                found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name, hint=hint))
             found += _own_pickling(flow, need, reached, forward)
             found += _own_caches(flow, need, reached, forward, data)
         for bundle in flow.bundles:

@@ -33,6 +33,7 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     tables read | write | query PLACE    reads or writes the table of that name, or what the SQL of that text names
     or here               the working folder is meant when no path is given
     suffix .EXT [if none]  the path that is written gets this suffix, unless it has it (has any)
+    shards                the path that is written is only how the names of several files begin
     sets CHANNEL          changes state of the process;  uses CHANNEL reads it
     external              talks to something outside of the process
     unstorable            gives a value that cannot be stored between steps
@@ -90,6 +91,7 @@ class Effect:
     or_here: bool = False
     suffix: str = ""
     suffix_if_none: bool = False
+    shards: bool = False
     sets: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     external: bool = False
@@ -204,6 +206,7 @@ _CLAUSES: Mapping[str, Any] = {
     "tables": lambda e, w: replace(e, tables=(*e.tables, (w[0], _place(w[1:])))),
     "or": lambda e, w: replace(e, or_here=w == ["here"]),
     "suffix": lambda e, w: replace(e, suffix=w[0], suffix_if_none=w[1:] == ["if", "none"]),
+    "shards": lambda e, w: replace(e, shards=True),
     "sets": lambda e, w: replace(e, sets=(*e.sets, " ".join(w))),
     "uses": lambda e, w: replace(e, uses=(*e.uses, " ".join(w))),
     "external": lambda e, w: replace(e, external=True),
@@ -274,6 +277,10 @@ def _newest_keras() -> bool:
         return True
 
 
+_BEAM_FILES = {f"apache_beam.io.{kind}io.": "apache_beam.io." for kind in ("avro", "parquet", "text", "tfrecord")}
+"""Modules whose names their package has too."""
+
+
 class Tables:
     """All effect tables: a library's file is read when its first name is looked up; the user's rows win.
 
@@ -284,7 +291,7 @@ class Tables:
     def __init__(self, extra: Mapping[str, Any] | None = None, *, old_keras: bool = False) -> None:
         self._extra = extra or {}
         modern = _newest_keras()
-        self._homes = {"tensorflow.keras.": "keras." if modern and not old_keras else "tf_keras."}
+        self._homes = {"tensorflow.keras.": "keras." if modern and not old_keras else "tf_keras.", **_BEAM_FILES}
         if not modern:
             self._homes["keras."] = "tf_keras."
         self._cache: dict[tuple[str, str], Effect | None] = {}

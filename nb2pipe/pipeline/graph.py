@@ -119,7 +119,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "returns": _returns(step),
         "maybe_unbound": list(step.maybe_unbound),
         "metrics_output": _metrics_output(step),
-        "parameters": list(step.parameters),
+        "parameters": [*step.parameters, *dict(step.beam_options).values()],
         "files_in": [asdict(file) for file in step.files_in if is_staged(file.path)],
         "files_out": [path for path in step.files_out if is_staged(path)],
         "files_fixed": [file.path for file in step.files_in if not is_staged(file.path)],
@@ -132,6 +132,8 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "workers": step.workers,
         "framework": step.framework,
         "runner": step.runner,
+        "beam": step.beam,
+        "beam_options": dict(step.beam_options),
         **({"kubernetes": dict(settings)} if settings else {}),
     }
 
@@ -140,12 +142,13 @@ WORKERS_IMPORT: Mapping[str, tuple[str, ...]] = {"torch": ("torch_rows.py",)}
 """What the module of a framework's workers imports of the package beside cluster.py."""
 
 
-def helper_files(frameworks: Iterable[str], reports: bool) -> list[str]:
-    """The files of the package that spread the trainings of `frameworks` ("" is none) over workers, or report."""
+def helper_files(frameworks: Iterable[str], reports: bool, beam: bool) -> list[str]:
+    """The files of the package that spread the trainings of `frameworks` ("" is none) over workers, that report, and
+    that run Beam pipelines."""
     spread = sorted({*frameworks} - {""})
     names = [file for name in spread for file in (f"{name}_workers.py", *WORKERS_IMPORT.get(name, ()))]
     names += ["trial_reports.py"] * reports
-    return ["cluster.py", *names] if names else []
+    return [*(["cluster.py", *names] if names else []), *["beam_runs.py"] * beam]
 
 
 def _inputs(step: Step) -> list[Json]:
@@ -202,6 +205,7 @@ def _code(pipeline: Pipeline, index: int, package: str) -> list[str]:
     shares = any(item.shared for item in (step, *ancestors))
     frameworks = [step.framework, *(pipeline.shared.frameworks if shares else ())]
     reports = step.reports or (shares and pipeline.shared.reports)
-    scaffold = ["__init__.py", "artifacts.py", "task.py", *helper_files(frameworks, reports)]
+    beam = step.beam or (shares and pipeline.shared.beam)
+    scaffold = ["__init__.py", "artifacts.py", "task.py", *helper_files(frameworks, reports, beam)]
     shared = ["shared.py"] if shares else []
     return [f"{package}/{name}" for name in (*scaffold, *shared, "steps/__init__.py", f"steps/{step.name}.py")]

@@ -86,7 +86,7 @@ def kfp_view(described: Json, platform: str = "kfp") -> Json:
         "name": kfp_name(described["name"]).replace("_", "-").lower(),
     }
     view["title"] = " ".join(described["title"].split())
-    view["parameters"] = list(_parameters(described["parameters"], TUNE_RESERVED if table else ()))
+    view["parameters"] = list(_parameters(_on_cluster(described), TUNE_RESERVED if table else ()))
     view["files"] = _files(described["input_files"], view["parameters"])
     texts = {row["name"]: row["text"] for row in described["parameters"]}
     view["file_defaults"] = {path: filled(path, texts) for path in view["files"]}
@@ -121,6 +121,12 @@ def _named(wanted: Mapping[str, str], suffix: str, taken: Iterable[str]) -> dict
         used = [*taken, *found.values()]
         found[key] = name if name not in used else unique(name + suffix, used)
     return found
+
+
+def _on_cluster(described: Json) -> list[Json]:
+    """The parameters of the graph with the defaults that they have there: Beam pipelines run on Dataflow."""
+    runners = {step["beam_options"]["runner"] for step in described["steps"] if step["beam_options"]}
+    return [row | {"text": "DataflowRunner"} if row["name"] in runners else row for row in described["parameters"]]
 
 
 def _parameters(parameters: Iterable[Json], taken: Iterable[str]) -> Iterator[Json]:
@@ -181,7 +187,7 @@ def _ports(step: Json, platform: str) -> dict[str, dict[str, str]]:
 
 
 def _told(step: Json, platform: str) -> list[str]:
-    if step["framework"]:
+    if step["framework"] or step["beam_options"]:
         return list(WHERE[platform])
     return ["project"] if reads_secrets(step, platform) else []
 
@@ -394,6 +400,7 @@ def _run_arguments(step: Json, own: Mapping[str, Mapping[str, str]], encoded: se
     """What the component passes on to task.run, as expressions; empty ones are left out."""
     ports = own["parameters"].items()
     named = {"parameters": {name: f"json.loads({port})" if name in encoded else port for name, port in ports}}
+    named["parameters"] |= _of_platform(step["beam_options"], own)
     for group in ("inputs", "outputs", "files_in", "files_out"):
         named[group] = {key: f"{port}.path" for key, port in own[group].items()}
     arguments = {name: _pairs(name, pairs) for name, pairs in named.items() if pairs}
@@ -402,10 +409,20 @@ def _run_arguments(step: Json, own: Mapping[str, Mapping[str, str]], encoded: se
         arguments["uris"] = _pairs("uris", {f"{port}.path": f"{port}.uri" for port in ports_of}, plain=True)
     if step["framework"] and own["where"]:
         arguments["where"] = _pairs("where", own["where"])
-    elif own["where"]:
+    elif own["where"] and step["resources"]["secrets"]:
         arguments["project"] = own["where"]["project"]
     metrics = [own["outputs"][row["artifact"]] for row in step["outputs"] if row["kind"] == "Metrics"]
     return arguments | ({"log_metric": f"{metrics[0]}.log_metric"} if metrics else {})
+
+
+def _of_platform(options: Mapping[str, str], own: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What Beam pipelines run with where no parameter says it: the project, region and storage of the pipeline."""
+    where, ports = own["where"], own["parameters"]
+    if not where or not options:
+        return {}
+    defaults = {"project": where["project"], "region": where["location"]}
+    defaults["temp_location"] = f'f"{{{where["root"]}}}/dataflow"'
+    return {options[name]: f"{ports[options[name]]} or {default}" for name, default in defaults.items()}
 
 
 def _calls(step: Json, tasks: Json, platform: str) -> Iterable[str]:

@@ -106,7 +106,8 @@ class Step:
     `setup` and `body` at module level, and inputs and parameters are globals that the runner puts there beforehand.
 
     A step with `workers` runs in that many processes; `framework` is what it trains with, once rewritten for them.
-    One that `reports` tells the trial that it is in how its training goes.
+    One that `reports` tells the trial that it is in how its training goes. One with `beam` builds Beam pipelines;
+    `beam_options` are their options, each with the parameter of the pipeline that gives it.
     `outputs` are in the order that the function returns them. `metrics` are returned last, as a dict named
     `metrics_output`. `maybe_unbound` are outputs that may not exist when the step ends (module form only). `folders`
     are those beside the notebook that it writes files into.
@@ -142,6 +143,8 @@ class Step:
     framework: str = ""
     reports: bool = False
     runner: str | None = None
+    beam: bool = False
+    beam_options: tuple[tuple[str, str], ...] = ()
     folders: tuple[str, ...] = ()
 
 
@@ -149,7 +152,7 @@ class Step:
 class Shared:
     """shared.py: what several steps use, in notebook order. `frameworks` are those whose workers it serves.
 
-    `reports` as in a step.
+    `reports` and `beam` as in a step.
     """
 
     prelude: tuple[Fragment, ...] = ()
@@ -158,6 +161,7 @@ class Shared:
     definitions: tuple[Fragment, ...] = ()
     frameworks: tuple[str, ...] = ()
     reports: bool = False
+    beam: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ def scaffold(
         "spaces": layout(_spaces(described, trial["tuned"] if trial else ())),
         "secrets_table": layout(kfp["launch"]["secrets"]),
         "objective_metric": kfp_name((described["objective"] or {"name": ""})["name"]),
+        "beam": any(step["beam"] for step in described["steps"]),
         "spread": any(step["framework"] for step in described["steps"]),
         "parse_value": f"{inspect.getsource(values.parse_value)}\n\n{inspect.getsource(values._parse_literal)}",
         "kfp": kfp | {"everywhere": [*(f"{package}/{name}" for name in EVERY_STEP), *modules]},
@@ -75,4 +76,6 @@ def task_row(described: Json, step: Json, function: str) -> Json:
         "files_out": step["files_out"],
         **({"folders": step["folders"]} if step["folders"] else {}),
         **({"workers": step["framework"]} if step["framework"] else {}),
+        **({"beam": step["beam_options"]} if step["beam"] else {}),
+        **({"beam_requirements": step["requirements"]} if step["beam_options"] else {}),
     }

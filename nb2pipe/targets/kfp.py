@@ -121,9 +121,8 @@ def on_any_cluster(graph: Mapping[str, Any]) -> Iterator[Finding]:
     """What no cluster can do where each step runs on a machine of its own, or is not done yet."""
     makers = {path: step["name"] for step in graph["steps"] for path in step["files_made"] if "://" not in path}
     for step in graph["steps"]:
-        if step["runner"] or (step["workers"] and not step["framework"]):
-            tag = f"runner:{step['runner']}" if step["runner"] else f"workers:{step['workers']}"
-            message = f"Step {step['name']} has {tag}, but is compiled to run in one process."
+        if step["workers"] and not step["framework"]:
+            message = f"Step {step['name']} has workers:{step['workers']}, but is compiled to run in one process."
             yield finding("not-distributed", message, cell=step["cells"][0], name=step["name"])
         for path in step["files_fixed"]:
             if path in makers and makers[path] != step["name"]:

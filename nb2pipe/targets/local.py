@@ -445,7 +445,7 @@ def notes_on(step: Json) -> list[str]:
     wanted = [f"{what} {resources[key]}" for key, what in NOT_HERE.items() if resources[key]]
     notes = [f"asks for {', '.join(wanted)}; this machine is used as it is"] if wanted else []
     if step["runner"]:
-        notes.append("runs here in one process")
+        notes.append("runs its Beam pipelines here, on the DirectRunner")
     unset = [secret for secret in resources["secrets"] if secret["env"] not in os.environ]
     return notes + [
         f"needs the secret {secret['name']}: set the environment variable {secret['env']} to use it here"

@@ -23,6 +23,17 @@ class Insert:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """`text` takes the place of what stands from `column` to `end` (UTF-8 bytes from 0) of `line` (from 1)."""
+
+    line: int
+    column: int
+    end: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lines:
     """Lines of nb2pipe's own, with their indent, before `line` (from 1; one past the end: at the fragment's end)."""
 
@@ -41,7 +52,7 @@ class Block:
     reason: str
 
 
-Edit = Insert | Lines | Block
+Edit = Insert | Replace | Lines | Block
 
 
 def around(node: ast.expr, before: str, after: str, reason: str) -> tuple[Insert, Insert]:
@@ -56,7 +67,7 @@ def around(node: ast.expr, before: str, after: str, reason: str) -> tuple[Insert
 
 def applied(fragment: Fragment, edits: Sequence[Edit]) -> Fragment:
     """The fragment with all `edits` done. Their order counts only for those at the same place."""
-    inserts = [e for e in edits if isinstance(e, Insert)]
+    inserts = [e for e in edits if isinstance(e, (Insert, Replace))]
     blocks = [e for e in edits if isinstance(e, Block)]
     lines = _inserted(fragment.lines, inserts)
     changes = {**dict(fragment.changes)}
@@ -89,11 +100,12 @@ def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
 
 
-def _inserted(lines: Sequence[str], inserts: Sequence[Insert]) -> tuple[str, ...]:
+def _inserted(lines: Sequence[str], inserts: Sequence[Insert | Replace]) -> tuple[str, ...]:
     """The lines with every text put in; from the right, so that columns stay true."""
     done = [line.encode() for line in lines]
     order = sorted(enumerate(inserts), key=lambda pair: (pair[1].line, pair[1].column, pair[0]), reverse=True)
     for _, edit in order:
         line = done[edit.line - 1]
-        done[edit.line - 1] = line[: edit.column] + edit.text.encode() + line[edit.column :]
+        end = edit.end if isinstance(edit, Replace) else edit.column
+        done[edit.line - 1] = line[: edit.column] + edit.text.encode() + line[end:]
     return tuple(line.decode() for line in done)

@@ -71,8 +71,8 @@ STAND_INS = (
     *("concurrent.futures.Executor", "builtins.file", "builtins.generator", "builtins.iterator"),
     "google.cloud.bigquery.RowIterator",
 )
-# A folder of that name hides the module from a plain import.
-HIDDEN = ("tensorflow.distribute.",)
+# A folder of that name hides the module from a plain import; interactive Beam cannot be imported beside pandas 3.
+HIDDEN = ("tensorflow.distribute.", "apache_beam.runners.interactive.")
 
 
 def _rows() -> list[tuple[str, str, str]]:

@@ -1,0 +1,449 @@
+"""How values are stored between steps: `save(path, {name: value})` and `load(path)`.
+
+An artifact is a folder: data files, and artifact.json with the format, the versions of the
+libraries and a digest of every file. A value is stored in the first format of FORMATS that
+gives back an equal value of the same type; cloudpickle is the last.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+import sys
+import types
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ArtifactError(Exception):
+    """A value cannot be stored or read back; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to store a value in files.
+
+    `types` are "library.Class" names; a value is of a format if its class or a base is listed.
+    `save` writes files into an empty folder and raises if it cannot; `load` reads that folder.
+    `same(saved, loaded)` proves that nothing was lost; None if `save` accepts only what it keeps.
+    `libraries` are the import names whose versions are recorded.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    save: Callable[[Any, Path], None]
+    load: Callable[[Path], Any]
+    same: Callable[[Any, Any], bool] | None = None
+    libraries: tuple[str, ...] = ()
+
+
+REDUCERS: dict[str, Callable[[Any, dict[int, Any]], Any]] = {}
+
+
+def type_name(cls: type) -> str:
+    """ "pandas.DataFrame": where in the library a class is defined changes with its version."""
+    return f"{cls.__module__.partition('.')[0]}.{cls.__name__}"
+
+
+def same_type(saved: object, loaded: object) -> bool:
+    """Whether the value could be read back at all, as an object of its own class."""
+    return type(saved).__qualname__ == type(loaded).__qualname__
+
+
+RECORD = "artifact.json"
+
+
+def save(
+    path: str | Path,
+    values: Mapping[str, Any],
+    *,
+    kind: str = "Artifact",
+    unbound: Collection[str] = (),
+) -> dict[str, Any]:
+    """Store `values` as the artifact (a folder) at `path` and return its record.
+
+    One value is stored in the format of its type; several share objects, so they are pickled
+    together. `unbound` are names that the notebook left without a value. An artifact that was at
+    `path` is replaced as a whole. Raises ArtifactError if a value cannot be stored faithfully.
+    """
+    path = Path(path)
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not (path / RECORD).is_file():
+        raise ArtifactError(f"{path} is not an artifact; it is not replaced")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    try:
+        format = _write(values, folder, kind)
+        record = {
+            "format": format.name,
+            "kind": kind,
+            "names": list(values),
+            "unbound": sorted(unbound),
+            "type": type_name(type(next(iter(values.values())))) if len(values) == 1 else None,
+            "python": sys.version.split()[0],
+            "versions": _versions(format, values),
+            "sha256": {file.name: _digest(file) for file in sorted(folder.iterdir())},
+        }
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        _publish(folder, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return record
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """The values of the artifact at `path`, by name; unbound names are left out.
+
+    Raises ArtifactError if there is no artifact, if a file of it is damaged, or if a library
+    that its format needs is missing.
+    """
+    path = Path(path)
+    record = _read_record(path)
+    names = record["names"]
+    format = next((f for f in FORMATS if f.name == record["format"]), None)
+    if format is None:
+        raise ArtifactError(f"{path}: artifacts.py has no format {record['format']!r}")
+    try:
+        value = format.load(path)
+    except Exception as error:
+        stored = [f"Python {record['python']}", *map(" ".join, record["versions"].items())]
+        message = f"{path} cannot be loaded: {error} (it was stored with {', '.join(stored)})"
+        raise ArtifactError(message) from error
+    return {names[0]: value} if len(names) == 1 else dict(value)
+
+
+def _write(values: Mapping[str, Any], folder: Path, kind: str) -> Format:
+    """Write the values into `folder`, in the first format that keeps them, and return that."""
+    if kind == "Metrics":
+        values = {name: _plain_numbers(metrics) for name, metrics in values.items()}
+    if len(values) == 1:
+        [(name, value)] = values.items()
+        return _write_first(name, value, folder, _candidates(value))
+    try:
+        return _write_first(", ".join(values), dict(values), folder, iter([PICKLE]))
+    except ArtifactError:
+        for name, value in values.items():  # says which of them it is
+            _write_first(name, value, folder, iter([PICKLE]))
+        raise
+
+
+def _write_first(name: str, value: Any, folder: Path, formats: Iterator[Format]) -> Format:
+    reason: ArtifactError | None = None
+    for format in formats:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            _write_proven(value, folder, format)
+        except ArtifactError as error:
+            reason = error
+        else:
+            return format
+    raise ArtifactError(f"{name} cannot be stored: {reason}")
+
+
+def _write_proven(value: Any, folder: Path, format: Format) -> None:
+    """Write the value and, where the format could lose something, read it back and compare."""
+    try:
+        format.save(value, folder)
+        kept = format.same is None or format.same(value, format.load(folder))
+    except Exception as error:
+        raise ArtifactError(str(error)) from error
+    if not kept:
+        raise ArtifactError(f"it is not read back from {format.name} as it was")
+
+
+def _candidates(value: Any) -> Iterator[Format]:
+    """The formats for a value, the most special first; pickle, which lists `object`, is last."""
+    for name in map(type_name, type(value).__mro__):
+        yield from (format for format in FORMATS if name in format.types)
+
+
+def _plain_numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics with numpy's numbers as Python's."""
+    return {
+        str(label): number.item() if hasattr(number, "item") else number
+        for label, number in metrics.items()
+    }
+
+
+def _versions(format: Format, values: Mapping[str, Any]) -> dict[str, str]:
+    libraries = {type(value).__module__.partition(".")[0] for value in values.values()}
+    modules = {name: sys.modules.get(name) for name in libraries.union(format.libraries)}
+    versions = {name: getattr(module, "__version__", None) for name, module in modules.items()}
+    return {name: str(version) for name, version in sorted(versions.items()) if version}
+
+
+def _publish(folder: Path, path: Path) -> None:
+    """Put the finished folder in its place, as a whole."""
+    old = folder.with_suffix(".old")
+    try:
+        if path.exists():
+            path.rename(old)
+        folder.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError:  # mounted buckets cannot rename folders; the record comes last
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == RECORD):
+            shutil.copyfile(file, path / file.name)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record of the artifact at `path`, when every file is as it was written."""
+    try:
+        record: dict[str, Any] = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        keys = ("format", "names", "python", "versions", "sha256")
+        *_, digests = (record[key] for key in keys)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is not an artifact: it has no {RECORD}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is damaged: {RECORD} is not a record ({error})") from None
+    for name, digest in digests.items():
+        file = path / name
+        if not file.is_file() or _digest(file) != digest:
+            raise ArtifactError(f"{path} is damaged: {name} is not what was written")
+    return record
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# JSON: plain values, readable by people and other tools.
+def save_json(value: Any, folder: Path) -> None:
+    """Write the value as JSON if that gives back the same types and sharing."""
+    _check_plain(value)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    (folder / "value.json").write_bytes(text.encode())  # raises on lone surrogates
+
+
+def load_json(folder: Path) -> Any:
+    """Read what `save_json` wrote."""
+    return json.loads((folder / "value.json").read_bytes())
+
+
+def _check_plain(value: Any) -> None:
+    """Refuse subclasses, keys that are not text, and a list or dict that is there twice."""
+    plain = {bool, float, int, str, type(None)}
+    seen: set[int] = set()
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if type(item) in plain:
+            continue
+        if type(item) not in (dict, list) or id(item) in seen:
+            raise ValueError(f"JSON would not keep a {type(item).__name__} as it is")
+        if type(item) is dict and not set(map(type, item)) <= {str}:
+            raise ValueError("JSON would make the keys text")
+        seen.add(id(item))
+        children = item.values() if type(item) is dict else item
+        if not set(map(type, children)) <= plain:
+            todo.extend(children)
+
+
+JSON = Format(
+    "json",
+    types=("builtins.bool", "builtins.dict", "builtins.float", "builtins.int", "builtins.list")
+    + ("builtins.NoneType", "builtins.str"),
+    save=save_json,
+    load=load_json,
+)
+
+
+# joblib: scikit-learn estimators, and what follows their interface.
+class _SharedArrays(pickle.Pickler):
+    """Looks for an array that a value holds twice: joblib would make it two."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), pickle.HIGHEST_PROTOCOL)
+        self.seen: dict[int, Any] = {}
+
+    def persistent_id(self, obj: Any) -> int | None:
+        if type(obj).__name__ not in ("ndarray", "memmap", "matrix"):
+            return None
+        if id(obj) in self.seen:
+            raise ValueError("joblib would not keep an array that is shared")
+        self.seen[id(obj)] = obj
+        return id(obj)
+
+
+def save_joblib(value: Any, folder: Path) -> None:
+    """Write an estimator to model.joblib, the name that serving containers look for."""
+    import joblib
+
+    _SharedArrays().dump(value)
+    joblib.dump(value, folder / "model.joblib")
+
+
+def load_joblib(folder: Path) -> Any:
+    """Read what `save_joblib` wrote."""
+    import joblib
+
+    return joblib.load(folder / "model.joblib")
+
+
+SKLEARN = Format(
+    "sklearn",
+    types=("sklearn.BaseEstimator",),
+    save=save_joblib,
+    load=load_joblib,
+    same=same_type,
+    libraries=("sklearn", "joblib"),
+)
+
+
+# cloudpickle: whatever no other format keeps, and values that share objects.
+def save_pickle(value: Any, folder: Path) -> None:
+    """Write the value with cloudpickle, or with pickle where that is not installed."""
+    try:
+        with (folder / "value.pickle").open("wb") as stream:
+            _pickler(stream).dump(value)
+    except Exception as error:
+        raise ArtifactError(_reason(value, error)) from error
+
+
+def load_pickle(folder: Path) -> Any:
+    """Read what `save_pickle` wrote."""
+    with (folder / "value.pickle").open("rb") as stream:
+        return pickle.load(stream)
+
+
+def _pickler(stream: Any) -> pickle.Pickler:
+    try:
+        import cloudpickle
+    except ModuleNotFoundError:
+        return pickle.Pickler(stream, pickle.HIGHEST_PROTOCOL)
+
+    seen: dict[int, Any] = {}
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            # cloudpickle would silently turn an open text file into its content
+            if isinstance(obj, io.TextIOWrapper):
+                raise TypeError(f"it holds a text file handle ({obj.name!r})")
+            if REDUCERS:
+                names = map(type_name, type(obj).__mro__)
+                reduce = next((REDUCERS[name] for name in names if name in REDUCERS), None)
+                if reduce is not None:
+                    return reduce(obj, seen)
+            if isinstance(obj, types.CellType):
+                return _reduced_cell(obj)
+            if _has_own_getattr(type(obj)):
+                return _reduced_plainly(obj)
+            if isinstance(obj, BaseException) and _is_plain(type(obj)):
+                return NEW_OBJECT, (type(obj), *obj.args), obj.__dict__ or None
+            if isinstance(obj, type) and (name := _other_name(obj)):
+                return getattr, (sys.modules[obj.__module__], name)
+            reduced = super().reducer_override(obj)
+            return _with_own_cells(obj, reduced) if isinstance(obj, types.FunctionType) else reduced
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(f"{__package__}.steps."):  # not there where another step runs
+            cloudpickle.register_pickle_by_value(module)
+    return Pickler(stream, pickle.HIGHEST_PROTOCOL)
+
+
+def _reduced_cell(cell: types.CellType) -> tuple[Any, ...]:
+    """A closure's variable: made empty, so that what it holds may hold the closure, then filled."""
+    try:
+        return types.CellType, (), (None, {"cell_contents": cell.cell_contents})
+    except ValueError:  # nothing is in it
+        return types.CellType, ()
+
+
+def _with_own_cells(function: types.FunctionType, reduced: Any) -> Any:
+    """Closures of one call share variables: cloudpickle would give each a variable of its own."""
+    if not function.__closure__ or not isinstance(reduced, tuple):
+        return reduced
+    make, arguments, *rest = reduced
+    return (make, (*arguments[:-1], function.__closure__), *rest)
+
+
+HEAP_TYPE = 1 << 9  # of the flags of a type: it was made by a `class` statement
+
+
+NEW_OBJECT: Any = vars(copyreg)["__newobj__"]
+
+
+PICKLING = (
+    "__reduce__",
+    "__reduce_ex__",
+    "__getstate__",
+    "__setstate__",
+    "__getnewargs_ex__",
+    "__getnewargs__",
+)
+
+
+def _has_own_getattr(cls: type) -> bool:
+    """Whether a class answers for attributes that are not there, and says nothing of pickling.
+
+    Pickle asks every object for methods that it may lack: `__getattr__` would be called for them.
+    """
+    own = [base for base in cls.__mro__ if base not in (object, dict, list)]
+    from_c = any(base.__flags__ & HEAP_TYPE == 0 for base in own)
+    return not from_c and _is_plain(cls) and any("__getattr__" in vars(base) for base in own)
+
+
+def _is_plain(cls: type) -> bool:
+    """Whether a class and its bases in Python say nothing of how it is pickled."""
+    own = {name for base in cls.__mro__ if base.__flags__ & HEAP_TYPE for name in vars(base)}
+    return own.isdisjoint((*PICKLING, "__slots__"))
+
+
+def _other_name(cls: type) -> str | None:
+    """The name of a class in its module if not its own: `Point = namedtuple("P", "x y")`."""
+    names = vars(sys.modules.get(cls.__module__) or object)
+    if not cls.__module__.startswith(f"{__package__}.") or names.get(cls.__qualname__) is cls:
+        return None
+    return next((name for name, value in names.items() if value is cls), None)
+
+
+def _reduced_plainly(obj: Any) -> tuple[Any, ...]:
+    """An object as its class, its attributes and its items."""
+    items = list(list.__iter__(obj)) if isinstance(obj, list) else []
+    pairs = list(dict.items(obj)) if isinstance(obj, dict) else []
+    state = object.__getattribute__(obj, "__dict__")
+    return NEW_OBJECT, (type(obj),), state, iter(items), iter(pairs), _fill
+
+
+def _fill(obj: Any, state: dict[str, Any]) -> None:
+    object.__getattribute__(obj, "__dict__").update(state)
+
+
+def _reason(value: Any, error: Exception) -> str:
+    """Why a value cannot be pickled, with a way out."""
+    if isinstance(error, ArtifactError):
+        return str(error)
+    ways = {
+        "generator": "it is a generator; make a list of it",
+        "TextIOWrapper": "it is a text file handle; open the file in the step that uses it",
+        "BufferedReader": "it is a file handle; open the file in the step that uses it",
+        "BufferedWriter": "it is a file handle; open the file in the step that uses it",
+        "Connection": "it is a connection; open it in the step that uses it",
+    }
+    return ways.get(type(value).__name__, f"{error}; make it in the step that uses it")
+
+
+PICKLE = Format(
+    "pickle",
+    types=("builtins.object",),
+    save=save_pickle,
+    load=load_pickle,
+    same=same_type,
+    libraries=("cloudpickle",),
+)
+
+
+FORMATS = (JSON, SKLEARN, PICKLE)
