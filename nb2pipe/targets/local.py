@@ -34,6 +34,10 @@ Json = Mapping[str, Any]
 NOT_HERE = {"cpu": "CPU", "memory": "memory", "accelerator": "accelerator", "image": "image"}
 """Resources that a run on this machine does not reserve; the user is told."""
 
+LOG_IN = " Log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
+WAYS_OUT = {"DefaultCredentialsError:": LOG_IN, "RefreshError:": LOG_IN}
+"""What mends an error that steps know nothing of, by its kind."""
+
 PORT_ATTEMPTS = 3
 """How often workers start again because a port was taken."""
 
@@ -493,7 +497,8 @@ def _failure(state: _State, crew: Crew, rank: int) -> Failure:
     if crew.children[rank].timed_out:
         return Failure(state.name, None, None, f"timed out after {state.step['resources']['timeout']} s")
     if error:
-        return Failure(state.name, error["cell"], error["line"], who + error["message"])
+        way_out = next((hint for kind, hint in WAYS_OUT.items() if error["message"].startswith(kind)), "")
+        return Failure(state.name, error["cell"], error["line"], who + error["message"] + way_out)
     if status < 0:
         return Failure(state.name, None, None, f"{who}ended by {signal.Signals(-status).name}")
     return Failure(state.name, None, None, f"{who}exit status {status}")

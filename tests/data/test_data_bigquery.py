@@ -130,3 +130,16 @@ def test_a_pasted_text_is_warned_of(tmp_path: Path) -> None:
         cells = [("parameters", "zone = 'south'\ntable = 'shop.trips'"), ("step:load", query % end + "\nprint(zone)")]
         found = nb2pipe.load(written(cells, tmp_path)).check()["findings"]
         assert [f["name"] for f in found if f["code"] == "pasted-into-sql"] == said
+
+
+def test_a_missing_login_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure names cell, line and the command that mends it."""
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "nobody"))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    source = "from google.cloud import bigquery\n\nrows = list(bigquery.Client().query('SELECT 1').result())"
+    error = nb2pipe.load(written([("step:load", source)], tmp_path)).run().error
+    assert error is not None
+    assert (error.cell, error.line) == (0, 3)
+    assert "`gcloud auth application-default login`" in error.message
