@@ -57,7 +57,8 @@ def do(block: Block, folder: Path) -> None:
             said = run(command, folder)
             assert alike(said, shown), f"$ {command}\n{said}\n--- shown:\n{shown}"
     elif block.language == "python":
-        run(f"python - <<'END'\n{block.text}END\n", folder)
+        said = run(f"python - <<'END'\n{block.text}END\necho status $?", folder)
+        assert said.endswith("status 0\n"), said
 
 
 def run(command: str, folder: Path) -> str:
