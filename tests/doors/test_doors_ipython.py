@@ -146,3 +146,16 @@ def test_where_the_notebook_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     names: dict[str, Any] = {"__vsc_ipynb_file__": str(path)}
     assert command_words(["run", "-p", "a=1"], names) == ["run", str(path), "-p", "a=1"]
     assert command_words(["run", "other.ipynb"], names) == ["run", "other.ipynb"]
+
+
+def test_review_is_shown_in_a_frame_that_cannot_touch_the_notebook(
+    shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, CELLS)
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda value: shown.append(value.data))
+    assert shell.run_cell("%nb2pipe review n.ipynb").success
+    assert len(shown) == 1
+    assert shown[0].startswith('<iframe sandbox="allow-scripts"')
+    assert "<script>" not in shown[0]
+    assert "&lt;script&gt;" in shown[0]
