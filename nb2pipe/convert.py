@@ -7,7 +7,7 @@ notebook = read(path) -> flow = analyse(notebook) -> pipeline = build(flow) -> p
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nb2pipe import options as options_
+from nb2pipe.documents import Json, finding_json, parameter_json, plain_steps, step_documents
 from nb2pipe.findings import Finding, Nb2pipeError, Refused, errors, finding
 from nb2pipe.notebook.model import Cell, Layout, Notebook, Parameter, PyCell
 from nb2pipe.notebook.parameters import parameters as parameters_of
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from nb2pipe.targets.submission import Submission, SubmitOptions
     from nb2pipe.targets.tune import OnTrial, Tuned
     from nb2pipe.verify import Verification
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ class Conversion:
             "notebook": str(self.path),
             "pipeline": pipeline.name if pipeline else self.path.stem,
             "parameters": [parameter_json(p) for p in self.declared[0]],
-            "steps": step_documents(pipeline) if pipeline else _plain_steps(self.layout),
+            "steps": step_documents(pipeline) if pipeline else plain_steps(self.layout),
             "findings": [finding_json(f) for f in self.findings],
         }
 
@@ -536,69 +535,3 @@ _WHY: Mapping[str, str] = {
 def _in_order(found: Finding) -> tuple[int, int, int]:
     grave = {"error": 0, "warning": 1, "note": 2}[found.severity]
     return (found.cell if found.cell is not None else -1, found.line or 0, grave)
-
-
-# --- documents --------------------------------------------------------------------------------------------------------
-def finding_json(found: Finding) -> Json:
-    """A finding as in DESIGN's JSON."""
-    return {
-        "code": found.code,
-        "severity": found.severity,
-        "cell": found.cell,
-        "line": found.line,
-        "name": found.name,
-        "message": found.message,
-        "hint": found.hint,
-    }
-
-
-def parameter_json(parameter: Parameter) -> Json:
-    """A parameter as in DESIGN's JSON."""
-    search: Json | None = None
-    if parameter.search is not None:
-        kind = parameter.search.kind
-        search = {"kind": kind, "low": parameter.search.low, "high": parameter.search.high}
-        if kind == "choice":
-            search = {"kind": kind, "values": list(parameter.search.values)}
-    return {
-        "name": parameter.name,
-        "type": parameter.type,
-        "default": parameter.default,
-        "search": search,
-        "help": parameter.help,
-    }
-
-
-def step_documents(pipeline: Pipeline) -> list[Json]:
-    """The steps as in DESIGN's JSON."""
-    return [
-        {
-            "name": step.name,
-            "cells": list(step.cells),
-            "inputs": [{"name": i.name, "from": i.source, "why": i.why, "type": i.type} for i in step.inputs],
-            "outputs": [{"name": o.name, "why": o.why, "type": o.type} for o in step.outputs],
-            "parameters": list(step.parameters),
-            "shared": list(step.copies),
-            "files_in": [f.path for f in step.files_in],
-            "files_out": list(step.files_out),
-            "after": list(step.after),
-            "requirements": [r.spec for r in step.requirements],
-            "form": step.form,
-            "form_reason": step.form_reason,
-        }
-        for step in pipeline.steps
-    ]
-
-
-def _plain_steps(layout: Layout) -> list[Json]:
-    empty: Iterable[str] = (
-        "inputs",
-        "outputs",
-        "parameters",
-        "shared",
-        "files_in",
-        "files_out",
-        "after",
-        "requirements",
-    )
-    return [{"name": s.name, "cells": list(s.cells), **{key: [] for key in empty}} for s in layout.steps]

@@ -34,6 +34,7 @@ LAYERS = (
     ("verify",),
     ("review",),
     ("suggest",),
+    ("documents",),
     ("convert",),
     ("commands",),
     ("cli", "doors", "", "__main__"),

@@ -60,6 +60,6 @@ def convert(
 
 def stale_json(found: tuple[Finding, ...]) -> dict[str, Any]:
     """The document of `convert --check --json`."""
-    from nb2pipe.convert import finding_json
+    from nb2pipe.documents import finding_json
 
     return {"stale": bool(found), "findings": [finding_json(f) for f in found]}

@@ -26,7 +26,8 @@ def review(speech: Speech, notebook_or_project: Path, out: Path | None, show: bo
         if out is not None:
             raise click.UsageError("--serve writes no page: leave out -o")
         return _served(speech, notebook, project, show, port)
-    from nb2pipe.convert import Conversion, finding_json
+    from nb2pipe.convert import Conversion
+    from nb2pipe.documents import finding_json
 
     conversion = Conversion(notebook)
     page = conversion.review(out or Path(f"{notebook.stem}.review.html"), project=project)

@@ -113,7 +113,7 @@ def common(command: Callable[..., int]) -> Callable[..., None]:
 def _failed(speech: Speech, error: Nb2pipeError) -> int:
     """Say an error; 2 for wrong usage, 1 for everything else."""
     if speech.as_json:
-        from nb2pipe.convert import finding_json
+        from nb2pipe.documents import finding_json
 
         click.echo(json.dumps({"findings": [finding_json(f) for f in error.findings]}, indent=2, ensure_ascii=False))
     speech.findings(error.findings)
@@ -133,7 +133,7 @@ def of_each(speech: Speech, notebooks: Sequence[Path], answer: Callable[[Path], 
 
 
 def _answer(speech: Speech, notebook: Path, answer: Callable[[Path], Answer]) -> Answer:
-    from nb2pipe.convert import finding_json
+    from nb2pipe.documents import finding_json
 
     click.echo(f"-- {notebook}", err=True)
     try:

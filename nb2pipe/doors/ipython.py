@@ -135,7 +135,7 @@ def show_page(words: list[str]) -> None:
     import html
     import tempfile
 
-    from IPython.display import HTML, display
+    from IPython.display import display
 
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "review.html"
@@ -143,4 +143,4 @@ def show_page(words: list[str]) -> None:
         if page.is_file():
             text = html.escape(page.read_text(encoding="utf-8"))
             frame = f'<iframe sandbox="allow-scripts" style="width:100%;height:70vh;border:0" srcdoc="{text}"></iframe>'
-            display(HTML(frame))
+            display({"text/html": frame}, raw=True)

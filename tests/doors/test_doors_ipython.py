@@ -153,7 +153,7 @@ def test_review_is_shown_in_a_frame_that_cannot_touch_the_notebook(
 ) -> None:
     written(tmp_path, CELLS)
     shown: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", lambda value: shown.append(value.data))
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data["text/html"]))
     assert shell.run_cell("%nb2pipe review n.ipynb").success
     assert len(shown) == 1
     assert shown[0].startswith('<iframe sandbox="allow-scripts"')
