@@ -39,6 +39,9 @@ WARMED = frozenset(
 STORED = frozenset("cloudpickle numpy pandas pyarrow".split())
 """Of them those that artifacts are loaded with: functions of the project import them when it comes to that."""
 
+FRAMEWORKS = frozenset("keras tensorflow tf_keras torch".split())
+"""Of them those that take seconds and are one whole: a step that imports one sees the same of it, forked or fresh."""
+
 LATER: Mapping[str, str] = {"torch": "import torch._dynamo"}
 """What a library imports itself when it is first used: the first optimizer of torch takes longer than torch."""
 
@@ -51,11 +54,14 @@ LATE = frozenset(
 class Warm:
     """What starts the processes of a project's `steps`. A context: in the end all that it started is gone.
 
-    What is imported for one of the steps is imported for all of them, as in the notebook.
+    What is imported for one of the steps is imported for all of them, as in the notebook. With `alike` a step notices
+    nothing of that, as a proof needs it: only whole frameworks are imported, and the hash seed is the one asked for.
     """
 
-    def __init__(self, project: Path, steps: Iterable[Json]) -> None:
-        self._imports = {step["name"]: import_statements(project, step["code"]) for step in steps}
+    def __init__(self, project: Path, steps: Iterable[Json], *, alike: bool = False) -> None:
+        found = frameworks if alike else import_statements
+        self._imports = {step["name"]: found(project, step["code"]) for step in steps}
+        self._late = LATE - {"PYTHONHASHSEED"} if alike else LATE
         self._parents: dict[Any, Parent] = {}
         self._lock = threading.Lock()
 
@@ -73,14 +79,14 @@ class Warm:
         """
         if not self._imports.get(step["name"]) or sys.platform != "linux":
             return spawned(command, env, cwd)
-        early = {name: value for name, value in env.items() if name not in LATE}
+        early = {name: value for name, value in env.items() if name not in self._late}
         key = tuple(sorted(early.items()))
         with self._lock:
             if key not in self._parents:
                 package = f"import {step['module'].split('.')[0]}"  # it may set what libraries look at
                 self._parents[key] = Parent([package, *dict.fromkeys(chain(*self._imports.values()))], early)
             parent = self._parents[key]
-        own = {name: value for name, value in env.items() if name != "PYTHONHASHSEED"}
+        own = {name: value for name, value in env.items() if name != "PYTHONHASHSEED" or name in early}
         return parent.fork(command[2], command[3:], own, cwd) or spawned(command, env, cwd)
 
 
@@ -92,6 +98,15 @@ def import_statements(project: Path, code: Sequence[str]) -> tuple[str, ...]:
         if path.suffix == ".py" and path.is_file():
             found.update(dict.fromkeys(_warmed(ast.parse(path.read_text(encoding="utf-8")))))
     return (*found, *(more for name, more in LATER.items() if f"import {name}" in found))
+
+
+def frameworks(project: Path, code: Sequence[str]) -> tuple[str, ...]:
+    """The imports of the whole frameworks that a step's files name anywhere, as statements."""
+    paths = [project / name for name in code if name.endswith(".py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    nodes = [n for tree in trees for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    named = sorted({root for node in nodes for root in _roots(node)} & FRAMEWORKS)
+    return (*(f"import {name}" for name in named), *(LATER[name] for name in named if name in LATER))
 
 
 def _warmed(tree: ast.Module) -> Iterator[str]:

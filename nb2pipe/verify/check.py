@@ -15,8 +15,9 @@ from typing import Any
 from nb2pipe.codegen.write import write
 from nb2pipe.pipeline.graph import graph
 from nb2pipe.pipeline.values import parse_value
-from nb2pipe.targets.base import RunResult, StepResult, parameter_texts
-from nb2pipe.targets.local import run as run_project
+from nb2pipe.targets.base import RunResult, StepResult, parameter_texts, read_map
+from nb2pipe.targets.local import Part, run
+from nb2pipe.targets.warm import Warm
 from nb2pipe.verify.boundaries import Boundary, Subject, boundaries, last_change
 from nb2pipe.verify.compare.outcome import Outcome, close
 from nb2pipe.verify.judge import Judge
@@ -134,7 +135,10 @@ class Bench:
     def run_pipeline(self, given: Mapping[str, Any]) -> RunResult:
         """One run of the pipeline, every step with one worker; nothing comes from a cache."""
         folders: dict[str, Any] = {"notebook_dir": self._home, "runs_dir": self.folder / "runs"}
-        return run_project(self.project, given, workers=1, cache=False, **folders)
+        steps = read_map(self.project)["pipeline"]["steps"]
+        with Warm(self.project, steps, alike=True) as warm:
+            part = Part(frozenset(step["name"] for step in steps), start=warm.start)
+            return run(self.project, given, part=part, workers=1, cache=False, **folders)
 
     def spread(self, given: Mapping[str, Any], on_note: OnNote) -> Iterator[Spread]:
         """The steps that have workers, run with them, against the last run."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nb2pipe.targets.process import Process, spawned
-from nb2pipe.targets.warm import Fork, Parent, Warm, import_statements
+from nb2pipe.targets.warm import Fork, Parent, Warm, frameworks, import_statements
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks of a process with libraries are for Linux")
 
@@ -161,6 +161,24 @@ def test_a_step_without_them_starts_afresh(folder: Path, code: str, forks: bool)
         process = warm.start(step, command, environment(folder), folder / "work")
         assert isinstance(process, Fork) == forks
         assert ended(process)[0] == 0
+
+
+def test_forks_that_must_be_alike_share_whole_frameworks_and_the_hash_seed(folder: Path) -> None:
+    for name in ("torch/__init__.py", "torch/_dynamo.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    code = "import numpy\ndef step():\n    from torch.nn import functional\n"
+    step, env = row(folder, code), environment(folder, PYTHONHASHSEED="7")
+    assert frameworks(folder, step["code"]) == ("import torch", "import torch._dynamo")
+    (folder / "own" / "task.py").write_text(
+        "import sys\nprint(hash('a'), 'torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    command = [sys.executable, "-m", "own.task"]
+    fresh = ended(spawned(command, env, folder / "work"))[1].split()
+    with Warm(folder, [step], alike=True) as warm:
+        process = warm.start(step, command, env, folder / "work")
+        assert isinstance(process, Fork)
+        assert ended(process)[1].split() == [fresh[0], "True", "False"]
 
 
 def test_nobody_is_left_when_whoever_waits_is_killed(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import doors
+import pandas as pd
 import pytest
 
 from nb2pipe.codegen.project import Project
@@ -251,6 +252,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", sorted(p.name for p in doors.SAMPLES.iterdir() if p.is_dir()))
 def test_samples_are_equal(name: str, samples: Path) -> None:
+    if name == "taxi_fare_beam" and int(pd.__version__.split(".")[0]) > 2:
+        pytest.skip("in a Jupyter kernel Beam imports its data frames, which it cannot beside pandas 3")
     done = doors.nb2pipe("verify", f"{name}.ipynb", "--json", cwd=samples / name)
     document = json.loads(done.stdout)
     assert (done.returncode, document["verdict"], document["not_proved"]) == (0, "equal", []), document
