@@ -250,6 +250,11 @@ CODES: dict[str, Code] = {
     "parameter-type": Code("error", "A value is not of its parameter's type.", "Give a value of that type."),
     "missing-extra": Code("error", "A package that the command needs is not installed.", "Install the named extra."),
     "tuning-failed": Code("error", "Tuning could not begin.", "Correct the step that failed: `nb2pipe run` shows it."),
+    "trials-share-files": Code(
+        "error",
+        "Trials of a tuning would write to one place at the same time.",
+        "Write to a path relative to the notebook: each trial has a folder of its own. Or tune with `--parallel 1`.",
+    ),
     "compile-failed": Code("error", "The pipeline cannot be compiled.", "Correct pipeline.py, or convert again."),
     "code-too-large": Code(
         "error", "A step's code is too large to travel inside the pipeline.", "Build an image and use --image REF."

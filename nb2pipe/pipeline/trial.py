@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nb2pipe.findings import Nb2pipeError, finding
+from nb2pipe.findings import Finding, Nb2pipeError, finding
 from nb2pipe.pipeline.graph import sources_of
 
 Json = Mapping[str, Any]
@@ -50,6 +50,24 @@ def trial_slice(graph: Json) -> Slice:
         tuple(name for name in steps if name in needed & touched),
         tuned,
         tuple(name for name in searched if name not in used),
+    )
+
+
+def shared_places(graph: Json, trials: Iterable[str], *, one_machine: bool) -> tuple[Finding, ...]:
+    """Errors for the places outside of their own folder that the steps of a trial write: trials that run side by side
+    would write, and read, each other's. On many machines only URLs are such places."""
+    names = set(trials)
+    return tuple(
+        finding(
+            "trials-share-files",
+            f"Step {step['name']} writes {path}, which trials that run at the same time would take from each other.",
+            cell=step["cells"][0],
+            name=path,
+        )
+        for step in graph["steps"]
+        if step["name"] in names
+        for path in step["files_made"]
+        if one_machine or "://" in path
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nb2pipe.findings import Finding, errors, finding
+from nb2pipe.pipeline.trial import NoTuning, shared_places, trial_slice
 from nb2pipe.targets.base import CompileError, OnEvent, read_map
 from nb2pipe.targets.submission import Submission, SubmitOptions
 
@@ -128,6 +130,8 @@ def on_any_cluster(graph: Mapping[str, Any]) -> Iterator[Finding]:
             if path in makers and makers[path] != step["name"]:
                 message = f"Step {step['name']} reads {path}, which step {makers[path]} writes on another machine."
                 yield finding("file-not-shared", message, cell=step["cells"][0], name=path)
+    with contextlib.suppress(NoTuning):
+        yield from shared_places(graph, trial_slice(graph).trial, one_machine=False)
 
 
 def _too_large(text: str, graph: Mapping[str, Any]) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nb2pipe.findings import Nb2pipeError, finding
-from nb2pipe.pipeline.trial import Slice, trial_slice
+from nb2pipe.pipeline.trial import Slice, shared_places, trial_slice
 from nb2pipe.pipeline.values import value_text
 from nb2pipe.targets.base import Event, OnEvent, RunResult, parameter_texts, read_map
 from nb2pipe.targets.cache import content_digest
@@ -139,6 +139,8 @@ def tune(
     graph = read_map(project)["pipeline"]
     fixed = parameter_texts(graph, parameters or {})
     cut = trial_slice(graph)
+    if parallel > 1 and (shared := shared_places(graph, cut.trial, one_machine=True)):
+        raise TuneError(shared)
     folder = studies_dir.resolve() / f"{graph['name']}-{_digest(project, graph, cut, fixed)}"
     if anew:
         shutil.rmtree(folder, ignore_errors=True)

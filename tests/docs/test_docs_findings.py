@@ -20,6 +20,7 @@ WITHOUT = {
     "unknown-syntax": "syntax that this Python does not know either",
     "other-version": "what is installed",
     "no-tuning": "said by `tune`",
+    "trials-share-files": "said by `tune` and targets",
     "tuning-failed": "said by `tune`",
     "missing-extra": "what is installed",
     "not-a-project": "the project's folder",

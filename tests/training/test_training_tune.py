@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nb2pipe.convert import load
+from nb2pipe.findings import Nb2pipeError
 from nb2pipe.pipeline.trial import NoTuning, Slice, trial_slice
 
 pytest.importorskip("optuna")
@@ -211,6 +212,28 @@ def command(path: Path, *words: str) -> list[str]:
 SLOW = NOTEBOOK.replace("total = sum(rows)", "total = sum(rows)\nprint('prepared')").replace(
     "loss = model * 2", "import time\ntime.sleep(1.0)\nloss = model * 2"
 )
+
+
+FILES = NOTEBOOK.replace("loss = model * 2", 'open(PLACE, "w").write(str(model))\nloss = float(open(PLACE).read()) * 2')
+
+
+def test_trials_do_not_share_a_place(tmp_path: Path) -> None:
+    """A relative path is in each trial's own folder; any other would be written by all that run at the same time."""
+    text = FILES.replace('kind = "a"  # tune: choice("a", "b")', 'kind = "a"')
+    absolute = load(notebook(tmp_path, text.replace("PLACE", repr(str(tmp_path / "loss.txt")))))
+    with pytest.raises(Nb2pipeError) as refused:
+        absolute.tune(trials=2, parallel=2)
+    assert [(f.code, f.cell) for f in refused.value.findings] == [("trials-share-files", 5)]
+    alone = absolute.tune(trials=2)
+    relative = load(notebook(tmp_path, text.replace("PLACE", '"loss.txt"'))).tune(trials=4, parallel=2)
+    for tuned in (alone, relative):
+        for trial in tuned.trials:
+            assert trial.objective == pytest.approx(((trial.parameters["x"] - 0.5) ** 2 + 6) * 2)
+    url = load(notebook(tmp_path, text.replace("PLACE", '"gs://bucket/loss.txt"')))
+    with pytest.raises(Nb2pipeError) as refused:
+        url.convert(tmp_path / "project")
+    assert "trials-share-files" in [f.code for f in refused.value.findings]
+    assert not (tmp_path / "project").exists()
 
 
 def test_a_killed_tuning_resumes_and_leaves_no_process(tmp_path: Path) -> None:
