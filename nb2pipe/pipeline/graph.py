@@ -119,7 +119,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "returns": _returns(step),
         "maybe_unbound": list(step.maybe_unbound),
         "metrics_output": _metrics_output(step),
-        "parameters": [*step.parameters, *dict(step.beam_options).values()],
+        "parameters": [*step.parameters, *dict(step.beam_options).values(), *dict(step.bigquery).values()],
         "files_in": [asdict(file) for file in step.files_in if is_staged(file.path)],
         "files_out": [path for path in step.files_out if is_staged(path)],
         "files_fixed": [file.path for file in step.files_in if not is_staged(file.path)],
@@ -134,6 +134,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "runner": step.runner,
         "beam": step.beam,
         "beam_options": dict(step.beam_options),
+        **({"bigquery": dict(step.bigquery)} if step.bigquery else {}),
         **({"kubernetes": dict(settings)} if settings else {}),
     }
 

@@ -107,7 +107,8 @@ class Step:
 
     A step with `workers` runs in that many processes; `framework` is what it trains with, once rewritten for them.
     One that `reports` tells the trial that it is in how its training goes. One with `beam` builds Beam pipelines;
-    `beam_options` are their options, each with the parameter of the pipeline that gives it.
+    `beam_options` are their options, each with the parameter of the pipeline that gives it. `bigquery` is the same for
+    what a run says of BigQuery ("project", "rows").
     `outputs` are in the order that the function returns them. `metrics` are returned last, as a dict named
     `metrics_output`. `maybe_unbound` are outputs that may not exist when the step ends (module form only). `folders`
     are those beside the notebook that it writes files into.
@@ -145,6 +146,7 @@ class Step:
     runner: str | None = None
     beam: bool = False
     beam_options: tuple[tuple[str, str], ...] = ()
+    bigquery: tuple[tuple[str, str], ...] = ()
     folders: tuple[str, ...] = ()
 
 

@@ -43,6 +43,7 @@ def scaffold(
         "secrets_table": layout(kfp["launch"]["secrets"]),
         "objective_metric": kfp_name((described["objective"] or {"name": ""})["name"]),
         "beam": any(step["beam"] for step in described["steps"]),
+        "bigquery": any("bigquery" in step for step in described["steps"]),
         "spread": any(step["framework"] for step in described["steps"]),
         "parse_value": f"{inspect.getsource(values.parse_value)}\n\n{inspect.getsource(values._parse_literal)}",
         "kfp": kfp | {"everywhere": [*(f"{package}/{name}" for name in EVERY_STEP), *modules]},
@@ -77,5 +78,6 @@ def task_row(described: Json, step: Json, function: str) -> Json:
         **({"folders": step["folders"]} if step["folders"] else {}),
         **({"workers": step["framework"]} if step["framework"] else {}),
         **({"beam": step["beam_options"]} if step["beam"] else {}),
+        **({"bigquery": step["bigquery"]} if "bigquery" in step else {}),
         **({"beam_requirements": step["requirements"]} if step["beam_options"] else {}),
     }

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -164,7 +164,7 @@ def planned(graph: Mapping[str, Any], spec: Json, options: SubmitOptions, files:
     """What will be sent, from the compiled pipeline and the URIs of its input files. Raises ParameterError."""
     mark, plain = new_id(), kfp_name(graph["name"]).lower().replace("_", "-").strip("-")
     config: Json = {"gcsOutputDirectory": f"{(options.bucket or '').rstrip('/')}/nb2pipe/runs"}
-    values = pipeline_arguments(graph, spec, options, files)
+    values = pipeline_arguments(graph, spec, _in_own_project(graph, options), files)
     if values:
         config["parameterValues"] = values
     if options.vertex.failure_policy:
@@ -185,6 +185,12 @@ def planned(graph: Mapping[str, Any], spec: Json, options: SubmitOptions, files:
     schedule = _schedule(body, options) if options.schedule else None
     url = f"{endpoint(options.vertex.region or '')}/v1/{parent(options)}"
     return Plan(f"{base}-{when}-{mark}", body["displayName"], mark, url, body, schedule, options.experiment)
+
+
+def _in_own_project(graph: Mapping[str, Any], options: SubmitOptions) -> SubmitOptions:
+    """The options with the job's project for clients of BigQuery that are given none: a login there has another one."""
+    names = {step["bigquery"]["project"] for step in graph["steps"] if "bigquery" in step}
+    return replace(options, parameters={**dict.fromkeys(names, options.vertex.project), **options.parameters})
 
 
 def _schedule(body: Json, options: SubmitOptions) -> Json:

@@ -123,6 +123,46 @@ def test_no_credential_is_kept(server: FakeBigQuery, tmp_path: Path) -> None:
     assert "set_caching_options(False)" in (tmp_path / "out" / "pipeline.py").read_text()
 
 
+RUNS = [
+    ("shared", "from google.cloud import bigquery"),
+    (
+        "step:load",
+        "df = bigquery.Client().query('SELECT id FROM shop.trips ORDER BY id').to_dataframe()\nprint(len(df))",
+    ),
+    ("step:wait", "print(len(list(bigquery.Client().query_and_wait('SELECT id FROM shop.trips'))))"),
+    ("step:few", "print(len(list(bigquery.Client().query('SELECT id FROM shop.trips').result(max_results=1))))"),
+    ("step:plain", "print('no table')"),
+]
+
+
+def test_a_run_says_project_and_rows(server: FakeBigQuery, tmp_path: Path) -> None:
+    """A limit of rows is for all results and never raises a lower one; steps without BigQuery know of nothing."""
+    conversion = nb2pipe.load(written(RUNS, tmp_path))
+
+    def printed(**parameters: object) -> list[str]:
+        run = conversion.run(parameters)
+        assert run.status == "succeeded", run.error
+        return [step.stdout.read_text().strip() for step in run.steps]
+
+    assert printed() == ["3", "3", "1", "no table"]
+    assert printed(bigquery_rows=2) == ["2", "2", "1", "no table"]
+    assert printed(bigquery_project="test-project") == ["3", "3", "1", "no table"]
+    elsewhere = conversion.run({"bigquery_project": "somebody-elses"})
+    assert elsewhere.error is not None
+    assert "Project somebody-elses" in elsewhere.error.message
+    conversion.convert(tmp_path / "out")
+    text = (tmp_path / "out" / "pipeline.py").read_text()
+    assert "bigquery_rows: int = 0" in text
+    assert text.count('"bigquery_project": bigquery_project') == 3
+
+
+def test_other_notebooks_get_no_such_parameters(tmp_path: Path) -> None:
+    pipeline = nb2pipe.load(written([("step:a", "x = 1"), ("step:b", "print(x)")], tmp_path)).pipeline
+    assert pipeline.parameters == ()
+    named = nb2pipe.load(written([("parameters", "bigquery_rows = 5"), *RUNS, ("", "print(bigquery_rows)")], tmp_path))
+    assert len({p.name for p in named.pipeline.parameters}) == 3
+
+
 def test_a_pasted_text_is_warned_of(tmp_path: Path) -> None:
     """A text in quotes is; the name of a table, which no parameter can give, is not."""
     query = 'from google.cloud import bigquery\nprint(list(bigquery.Client().query(f"SELECT 1 FROM {table}%s")))'
