@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -77,11 +79,31 @@ def generated(folder: Path) -> dict[str, str]:
 
 def as_data(name: str, text: str) -> Any:
     """A file of a project as what is compared: YAML and JSON parsed, any other text as it is."""
+    if name.endswith((".yaml", ".yml")):
+        return [unpacked(document) for document in yaml.safe_load_all(plain(text))]
+    text = plain(text)
+    return json.loads(text) if name.endswith(".json") else text
+
+
+def plain(text: str) -> str:
+    """The text without what follows from the environment."""
     for pattern, constant in ENVIRONMENT:
         text = pattern.sub(constant, text)
-    if name.endswith((".yaml", ".yml")):
-        return list(yaml.safe_load_all(text))
-    return json.loads(text) if name.endswith(".json") else text
+    return text
+
+
+PACKED = re.compile(r'(?<=b64decode\(\")[A-Za-z0-9+/=]+(?="\))')
+
+
+def unpacked(value: Any) -> Any:
+    """A document in which files that travel packed stand as the text that they are."""
+    if isinstance(value, dict):
+        return {key: unpacked(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [unpacked(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    return PACKED.sub(lambda match: plain(zlib.decompress(base64.b64decode(match[0])).decode()), value)
 
 
 def convert(samples: Path, name: str) -> Path:
