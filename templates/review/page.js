@@ -17,10 +17,13 @@ function light(line) {
   lit = group;
   for (const each of lit) each && each.classList.add("lit");
 }
+// After a jump another line lies below a pointer that has not moved: it was not meant.
+let still = false;
+document.addEventListener("pointermove", (event) => (still = still && !event.movementX && !event.movementY));
 const lineOf = (event) => event.target.closest && event.target.closest(".l");
 document.addEventListener("pointerover", (event) => {
   const line = lineOf(event);
-  if (line) light(line);
+  if (line && !still) light(line);
 });
 document.addEventListener("focusin", (event) => {
   const line = lineOf(event);
@@ -58,6 +61,7 @@ function show(line) {
 function go(line, focus) {
   const other = counterpart(line);
   if (!other) return;
+  still = true;
   show(other);
   light(line);
   if (focus) take(other);

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib
+import json
 import pickle
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,10 +32,16 @@ def compare_files(a: Path, b: Path, name: str, package: str) -> Outcome:
     if texts[0] is not None and texts[1] is not None:
         found = compare_text(texts[0], texts[1], package)[0]
         return Outcome(found.verdict, f"{name}: {found.detail}")
+    if Path(name).name in _RANDOM:
+        return Outcome("not proved", f"{name}: {_RANDOM[Path(name).name]}")
     load = _LOADERS.get(Path(name).suffix)
     if load is None:
         return different(name, said(f"{a.stat().st_size} bytes"), said(f"{b.stat().st_size} other bytes"))
-    found = Comparison(package)(load(a), load(b), name)
+    try:
+        loaded = load(a), load(b)
+    except Exception as error:
+        return Outcome("not proved", f"{name}: other bytes, and it cannot be read here ({type(error).__name__})")
+    found = Comparison(package)(*loaded, name)
     return close(f"{name}: other bytes, the same content") if found.verdict == "equal" else found
 
 
@@ -44,6 +56,61 @@ def _text(path: Path) -> str | None:
         return None if b"\0" in data else data.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+_RANDOM: Mapping[str, str] = {
+    "fingerprint.pb": "TensorFlow gives each saved model a random mark",
+    "saved_model.pb": "TensorFlow writes the same graph in another order each time",
+}
+"""Files whose bytes say nothing, and that no reader of ours understands."""
+
+
+def _zipped(path: Path) -> Any:
+    """What an archive holds, without the times at which it was packed."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: _member(name, archive.read(name)) for name in sorted(archive.namelist())}
+
+
+def _keras(path: Path) -> Any:
+    """The model, by the Keras that wrote it: its file names layers as the process happened to count them."""
+    with zipfile.ZipFile(path) as archive:
+        version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    library = importlib.import_module("tf_keras" if version.startswith("2.") else "keras")
+    with tempfile.TemporaryDirectory() as folder:
+        named = shutil.copy(path, Path(folder) / "model.keras")  # Keras goes by the name
+        return library.models.load_model(named)
+
+
+def _member(name: str, data: bytes) -> Any:
+    if name == "docProps/core.xml":  # workbooks: when and by whom they were made
+        return None
+    return data
+
+
+def _hdf5(path: Path) -> Any:
+    """The arrays and attributes of an HDF5 file, by their path in it."""
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def keep(name: str, item: Any) -> None:
+        found[name] = item[()] if isinstance(item, h5py.Dataset) else None
+        found.update({f"{name}@{key}": value for key, value in sorted(item.attrs.items())})
+
+    with h5py.File(path, "r") as file:
+        keep("", file)
+        file.visititems(keep)
+    return found
+
+
+def _unpacked(path: Path) -> Any:
+    return gzip.decompress(path.read_bytes())
+
+
+def _torch(path: Path) -> Any:
+    import torch
+
+    return torch.load(path, weights_only=False)
 
 
 def _array(path: Path) -> Any:
@@ -76,6 +143,14 @@ def _picture(path: Path) -> Any:
 
 
 _LOADERS: Mapping[str, Callable[[Path], Any]] = {
+    ".keras": _keras,
+    ".zip": _zipped,
+    ".xlsx": _zipped,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".gz": _unpacked,
+    ".pt": _torch,
+    ".pth": _torch,
     ".npy": _array,
     ".npz": _array,
     ".parquet": _parquet,
