@@ -6,6 +6,7 @@ on where it was left.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -228,9 +229,11 @@ class _Tuning:
         return study
 
     def _enqueue_defaults(self, study: Study) -> None:
+        """The notebook's own values are tried first, if they lie in the spaces."""
         defaults = {row["name"]: _encoded(row, row["default"]) for row in self._tuned()}
-        if all(d._contains(d.to_internal_repr(defaults[name])) for name, d in self._distributions().items()):
-            study.enqueue_trial(defaults)
+        with contextlib.suppress(ValueError):  # of choices that do not have it
+            if all(d._contains(d.to_internal_repr(defaults[name])) for name, d in self._distributions().items()):
+                study.enqueue_trial(defaults)
 
     def _give_up_lost(self, study: Study) -> None:
         """Trials that were running when the study was left: they failed, and their parameters are tried again."""

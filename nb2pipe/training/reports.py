@@ -68,7 +68,15 @@ def keras_sites(code: Code, piece: Piece, objective: str) -> Iterator[Site]:
     for call in _calls(piece):
         words = {keyword.arg for keyword in call.keywords}
         if isinstance(call.func, ast.Attribute) and call.func.attr == "fit" and words & KERAS_WORDS:
-            yield from _with_callbacks(piece, call, "trial_reports.keras_callbacks")
+            for site in _with_callbacks(piece, call, "trial_reports.keras_callbacks"):
+                yield replace(site, edits=(*_some_steps(call), *site.edits))
+
+
+def _some_steps(call: ast.Call) -> Iterator[Edit]:
+    """A computed `steps_per_epoch` is looked at: with a tuned batch size it may come out as 0."""
+    for keyword in call.keywords:
+        if keyword.arg == "steps_per_epoch" and not isinstance(keyword.value, ast.Constant):
+            yield from around(keyword.value, "trial_reports.steps(", ")", REASON)
 
 
 # --- XGBoost ----------------------------------------------------------------------------------------------------------

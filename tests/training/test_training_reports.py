@@ -86,6 +86,14 @@ def train_step(tmp_path: Path, text: str) -> str:
             "callbacks=trial_reports.keras_callbacks([keras.callbacks.TerminateOnNaN()])",
         ),
         (
+            KERAS + "h = model.fit(X, y, epochs=2, steps_per_epoch=len(X) // 4)\nrmse = rate",
+            "steps_per_epoch=trial_reports.steps(len(X) // 4), callbacks=trial_reports.keras_callbacks())",
+        ),
+        (
+            KERAS + "h = model.fit(X, y, steps_per_epoch=4, epochs=2)\nrmse = rate",
+            "steps_per_epoch=4, epochs=2, callbacks=trial_reports.keras_callbacks())",
+        ),
+        (
             XGBOOST + "d = xgb.DMatrix(X, y)\nb = xgb.train({'eta': rate}, d, evals=[(d, 'x')])\nrmse = rate",
             "evals=[(d, 'x')], callbacks=trial_reports.xgboost_callbacks())",
         ),
@@ -102,6 +110,8 @@ def train_step(tmp_path: Path, text: str) -> str:
         "comma and comment",
         "brackets",
         "callbacks",
+        "steps",
+        "constant steps",
         "xgboost",
         "scikit-learn",
     ],
@@ -151,7 +161,11 @@ def test_a_report_of_a_score_is_turned_round_where_a_loss_is_minimized(
     from reported import trial_reports  # type: ignore[import-not-found]
 
     trial_reports.report(0, "loss", 1.0)
+    assert trial_reports.steps(0) == 0
     monkeypatch.setenv("TRIAL_REPORTS", str(tmp_path / "reports"))
+    assert trial_reports.steps(3) == 3
+    with pytest.raises(ValueError, match="0 batches"):
+        trial_reports.steps(0)
     trial_reports.report(1, "val_rmse", 3)
     trial_reports.report(2, "val_accuracy", 0.5)
     monkeypatch.setenv("RANK", "1")

@@ -214,6 +214,14 @@ SLOW = NOTEBOOK.replace("total = sum(rows)", "total = sum(rows)\nprint('prepared
 )
 
 
+@pytest.mark.parametrize(("was", "space"), [("-4.0, 4.0", "2.0, 4.0"), ('choice("a", "b")', 'choice("c", "d")')])
+def test_a_default_outside_of_its_space_is_not_tried(tmp_path: Path, was: str, space: str) -> None:
+    tuned = load(notebook(tmp_path, NOTEBOOK.replace(was, space))).tune(trials=1)
+    assert tuned.trials[0].status == "completed"
+    tried = tuned.trials[0].parameters
+    assert tried["x"] >= 2 or tried["kind"] in ("c", "d")
+
+
 FILES = NOTEBOOK.replace("loss = model * 2", 'open(PLACE, "w").write(str(model))\nloss = float(open(PLACE).read()) * 2')
 
 

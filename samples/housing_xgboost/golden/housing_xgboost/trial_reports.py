@@ -59,6 +59,16 @@ def best_name(names: list[str]) -> str:
     return next((name for name in wanted if name in names), names[-1])
 
 
+def steps(count: Any) -> Any:
+    """The batches of an epoch. In a trial there must be one, else it raises ValueError.
+
+    Keras takes 0 for all batches, and a dataset that repeats itself has no end of them.
+    """
+    if count == 0 and any(map(os.environ.get, VARIABLES)):
+        raise ValueError("an epoch of 0 batches: a batch is larger than the examples are many")
+    return count
+
+
 def keras_callbacks(given: Any = None) -> Any:
     """The callbacks of a Keras `fit`: the `given` ones, and in a trial one that reports."""
     if not is_trial():

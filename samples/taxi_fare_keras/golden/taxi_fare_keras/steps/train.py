@@ -65,7 +65,7 @@ def train(
         create_dataset(df_train, batch_size, training=True),
         validation_data=create_dataset(df_valid, batch_size, training=False),
         epochs=num_epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=trial_reports.steps(steps_per_epoch),
         callbacks=trial_reports.keras_callbacks([tf.keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)]),
         verbose=0,
     )
