@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nb2pipe.findings import Finding, Nb2pipeError, finding
-from nb2pipe.pipeline.graph import sources_of
+from nb2pipe.pipeline.graph import filled, is_staged, sources_of
 
 Json = Mapping[str, Any]
 
@@ -53,9 +53,12 @@ def trial_slice(graph: Json) -> Slice:
     )
 
 
-def shared_places(graph: Json, trials: Iterable[str], *, one_machine: bool) -> tuple[Finding, ...]:
+def shared_places(
+    graph: Json, trials: Iterable[str], values: Mapping[str, Any], *, one_machine: bool
+) -> tuple[Finding, ...]:
     """Errors for the places outside of their own folder that the steps of a trial write: trials that run side by side
-    would write, and read, each other's. On many machines only URLs are such places."""
+    would write, and read, each other's. `values` are the parameters that paths may have in them. On many machines only
+    URLs are such places."""
     names = set(trials)
     return tuple(
         finding(
@@ -66,8 +69,8 @@ def shared_places(graph: Json, trials: Iterable[str], *, one_machine: bool) -> t
         )
         for step in graph["steps"]
         if step["name"] in names
-        for path in step["files_made"]
-        if one_machine or "://" in path
+        for path in [filled(path, values) for path in (*step["files_made"], *step["files_out"])]
+        if not is_staged(path) and (one_machine or "://" in path)
     )
 
 

@@ -130,8 +130,9 @@ def on_any_cluster(graph: Mapping[str, Any]) -> Iterator[Finding]:
             if path in makers and makers[path] != step["name"]:
                 message = f"Step {step['name']} reads {path}, which step {makers[path]} writes on another machine."
                 yield finding("file-not-shared", message, cell=step["cells"][0], name=path)
+    defaults = {row["name"]: row["text"] for row in graph["parameters"]}
     with contextlib.suppress(NoTuning):
-        yield from shared_places(graph, trial_slice(graph).trial, one_machine=False)
+        yield from shared_places(graph, trial_slice(graph).trial, defaults, one_machine=False)
 
 
 def _too_large(text: str, graph: Mapping[str, Any]) -> Iterator[Finding]:

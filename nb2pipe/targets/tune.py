@@ -140,7 +140,7 @@ def tune(
     graph = read_map(project)["pipeline"]
     fixed = parameter_texts(graph, parameters or {})
     cut = trial_slice(graph)
-    if parallel > 1 and (shared := shared_places(graph, cut.trial, one_machine=True)):
+    if parallel > 1 and (shared := shared_places(graph, cut.trial, fixed, one_machine=True)):
         raise TuneError(shared)
     folder = studies_dir.resolve() / f"{graph['name']}-{_digest(project, graph, cut, fixed)}"
     if anew:

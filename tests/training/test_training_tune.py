@@ -244,6 +244,27 @@ def test_trials_do_not_share_a_place(tmp_path: Path) -> None:
     assert not (tmp_path / "project").exists()
 
 
+def test_trials_do_not_share_a_place_that_a_parameter_names(tmp_path: Path) -> None:
+    """The parameter's value counts: the notebook's own, and what the tuning is given for it."""
+    text = FILES.replace('kind = "a"  # tune: choice("a", "b")', 'kind = "a"\nOUTDIR = "OUT"')
+    text = text.replace('PLACE, "w"', 'PLACE, "x"').replace("PLACE", 'OUTDIR + "/loss.txt"')  # "x": not there yet
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    absolute = load(notebook(tmp_path, text.replace('"OUT"', repr(str(outside)))))
+    with pytest.raises(Nb2pipeError) as refused:
+        absolute.tune(trials=2, parallel=2)
+    found = [(f.code, f.cell, f.name) for f in refused.value.findings]
+    assert found == [("trials-share-files", 5, f"{outside}/loss.txt")]
+    assert not list(outside.iterdir())
+    tuned = absolute.tune(trials=2, parallel=2, parameters={"OUTDIR": "."})
+    assert [t.status for t in tuned.trials] == ["completed"] * 2
+    assert not list(outside.iterdir())
+    assert [t.status for t in absolute.tune(trials=2).trials] == ["completed", "failed"]  # they share it
+    with pytest.raises(Nb2pipeError) as refused:
+        load(notebook(tmp_path, text.replace('"OUT"', '"gs://bucket"'))).convert(tmp_path / "project")
+    assert "trials-share-files" in [f.code for f in refused.value.findings]
+
+
 def test_a_killed_tuning_resumes_and_leaves_no_process(tmp_path: Path) -> None:
     path = notebook(tmp_path, SLOW)
     words = command(path, "--trials", "4", "--parallel", "2")

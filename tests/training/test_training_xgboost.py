@@ -256,3 +256,14 @@ def test_a_training_that_cannot_go_on_ends_all_workers(code: str, line: int, mes
     assert done.returncode == 1
     assert message in error["message"]
     assert (error["cell"], error["line"]) == (0, line + HEAD.count("\n"))
+
+
+@pytest.mark.parametrize("place", ["work", "not/there/yet/work"])
+def test_a_step_with_workers_makes_the_folder_that_it_works_in(place: str, tmp_path: Path) -> None:
+    pytest.importorskip("xgboost")
+    code = "xgb.train({}, xgb.DMatrix(X, label=y), 1).save_model('model.json')"
+    notebook(tmp_path, code).convert(tmp_path / "trees")
+    words = [sys.executable, "-m", "trees.task", "train", f"--workdir={place}"]
+    done = subprocess.run(words, cwd=tmp_path / "trees", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "trees" / place / "model.json").is_file()

@@ -215,6 +215,8 @@ def _as_worker(
     workers = importlib.import_module(f"housing_xgboost.{framework}_workers")
     try:
         place = Path(workdir).parent if workdir else None
+        if place:
+            place.mkdir(parents=True, exist_ok=True)
         with workers.group(), tempfile.TemporaryDirectory(dir=place, prefix="work") as scratch:
             if not _rank():
                 yield workdir, outputs, files_out
