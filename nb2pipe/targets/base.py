@@ -222,6 +222,11 @@ def parameter_texts(graph: Mapping[str, Any], given: Mapping[str, Any]) -> dict[
         except (ValueError, TypeError, OverflowError):
             message = f"Parameter {name} is a {kind}; {value!r:.200} is not one that can be passed."
             wrong.append(finding("parameter-type", message, name=name))
+    limits = {step["bigquery"]["rows"] for step in graph["steps"] if "bigquery" in step}
+    for name in sorted(limits):
+        if int(texts[name]) < 0:
+            message = f"Parameter {name} is a number of rows, 0 for all; {texts[name]} is not one."
+            wrong.append(finding("parameter-type", message, name=name))
     if wrong:
         raise ParameterError(wrong)
     return texts

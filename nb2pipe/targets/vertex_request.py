@@ -190,7 +190,8 @@ def planned(graph: Mapping[str, Any], spec: Json, options: SubmitOptions, files:
 def _in_own_project(graph: Mapping[str, Any], options: SubmitOptions) -> SubmitOptions:
     """The options with the job's project for clients of BigQuery that are given none: a login there has another one."""
     names = {step["bigquery"]["project"] for step in graph["steps"] if "bigquery" in step}
-    return replace(options, parameters={**dict.fromkeys(names, options.vertex.project), **options.parameters})
+    missing = [name for name in names if not options.parameters.get(name)]
+    return replace(options, parameters={**options.parameters, **dict.fromkeys(missing, options.vertex.project)})
 
 
 def _schedule(body: Json, options: SubmitOptions) -> Json:

@@ -12,6 +12,9 @@ import pytest
 import quick
 
 import nb2pipe
+from nb2pipe.targets.base import ParameterError
+from nb2pipe.targets.submission import SubmitOptions, VertexPlace
+from nb2pipe.targets.vertex_request import _in_own_project
 
 if TYPE_CHECKING:
     from fake_bigquery import FakeBigQuery
@@ -131,6 +134,7 @@ RUNS = [
     ),
     ("step:wait", "print(len(list(bigquery.Client().query_and_wait('SELECT id FROM shop.trips'))))"),
     ("step:few", "print(len(list(bigquery.Client().query('SELECT id FROM shop.trips').result(max_results=1))))"),
+    ("step:placed", "print(len(list(bigquery.Client().query('SELECT id FROM shop.trips').result(500, 3))))"),
     ("step:plain", "print('no table')"),
 ]
 
@@ -144,16 +148,26 @@ def test_a_run_says_project_and_rows(server: FakeBigQuery, tmp_path: Path) -> No
         assert run.status == "succeeded", run.error
         return [step.stdout.read_text().strip() for step in run.steps]
 
-    assert printed() == ["3", "3", "1", "no table"]
-    assert printed(bigquery_rows=2) == ["2", "2", "1", "no table"]
-    assert printed(bigquery_project="test-project") == ["3", "3", "1", "no table"]
+    assert printed() == ["3", "3", "1", "3", "no table"]
+    assert printed(bigquery_rows=2) == ["2", "2", "1", "2", "no table"]
+    assert printed(bigquery_project="test-project") == ["3", "3", "1", "3", "no table"]
+    with pytest.raises(ParameterError):
+        conversion.run({"bigquery_rows": -1})
     elsewhere = conversion.run({"bigquery_project": "somebody-elses"})
     assert elsewhere.error is not None
     assert "Project somebody-elses" in elsewhere.error.message
     conversion.convert(tmp_path / "out")
     text = (tmp_path / "out" / "pipeline.py").read_text()
     assert "bigquery_rows: int = 0" in text
-    assert text.count('"bigquery_project": bigquery_project') == 3
+    assert text.count('"bigquery_project": bigquery_project') == 4
+
+
+def test_on_vertex_the_project_is_the_jobs_unless_another_is_given() -> None:
+    graph = {"steps": [{"bigquery": {"project": "bigquery_project", "rows": "bigquery_rows"}}, {}]}
+    for given, wanted in (({}, "own"), ({"bigquery_project": ""}, "own"), ({"bigquery_project": "other"}, "other")):
+        options = SubmitOptions(parameters=given, vertex=VertexPlace(project="own"))
+        assert _in_own_project(graph, options).parameters == {"bigquery_project": wanted}
+    assert _in_own_project({"steps": [{}]}, SubmitOptions(vertex=VertexPlace(project="own"))).parameters == {}
 
 
 def test_other_notebooks_get_no_such_parameters(tmp_path: Path) -> None:
