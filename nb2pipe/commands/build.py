@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nb2pipe.commands.speech import Speech, common, load, progress, sources
+from nb2pipe.commands.speech import Speech, common, load, progress, remarks
 
 
 @click.command()
@@ -29,7 +29,7 @@ def build(
             raise click.UsageError("-o is for a notebook")
     else:
         conversion = load(notebook_or_project, image=image, target=target)
-        speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+        remarks(speech, conversion)
         converted = conversion.convert(out, target)
         speech.findings(converted.written.findings)
         if converted.written.conflicts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nb2pipe.commands.speech import NOTEBOOKS, Answer, Speech, common, load, of_each, sources
+from nb2pipe.commands.speech import NOTEBOOKS, Answer, Speech, common, load, of_each, remarks
 
 if TYPE_CHECKING:
     from nb2pipe.convert import Conversion
@@ -46,7 +46,7 @@ def convert(
 
     def converted(notebook: Path) -> Answer:
         conversion = loaded(notebook)
-        speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+        remarks(speech, conversion)
         done = conversion.convert(out, target)
         speech.findings(done.written.findings)
         text = f"{done.project}: {len(done.written.written)} files written"

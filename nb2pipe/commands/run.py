@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nb2pipe.commands.speech import Speech, assignments, common, load, progress, sources
+from nb2pipe.commands.speech import Speech, assignments, common, load, place_text, progress, remarks
 
 if TYPE_CHECKING:
     from nb2pipe.targets.base import RunResult
@@ -42,7 +42,7 @@ def run(
         result = run_project(notebook_or_project, home_of(notebook_or_project), parameters, **options)
     else:
         conversion = load(notebook_or_project)
-        speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+        remarks(speech, conversion)
         result = conversion.run(parameters, **options)
     speech.document(result.to_json(), run_text(result))
     return 0 if result.status == "succeeded" else 1
@@ -53,6 +53,6 @@ def run_text(result: RunResult) -> str:
     lines = [f"{step.name:<20} {step.status:<10} {step.seconds:6.1f} s" for step in result.steps]
     lines += [f"{name} = {value}" for name, value in result.metrics.items()]
     if result.error is not None:
-        where = f" at cell {result.error.cell} line {result.error.line}" if result.error.cell is not None else ""
+        where = place_text(result.error.cell, result.error.line)
         lines.append(f"step {result.error.step} failed{where}: {result.error.message}")
     return "\n".join([*lines, f"{result.status} in {result.seconds:.1f} s; logs in {result.run_dir}"])

@@ -155,6 +155,18 @@ def sources(conversion: Conversion) -> list[str]:
     return [c.source for c in conversion.notebook.cells]
 
 
+def remarks(speech: Speech, conversion: Conversion) -> None:
+    """Say what is worth knowing of a notebook; its errors are said by what refuses it."""
+    speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+
+
+def place_text(cell: int | None, line: int | None) -> str:
+    """ " at cell 3 line 2", as far as it is known, to stand behind what happened there."""
+    if cell is None:
+        return ""
+    return f" at cell {cell}" + (f" line {line}" if line else "")
+
+
 def assignments(given: Iterable[str]) -> dict[str, str]:
     """NAME=VALUE words by name; raises UsageError for another form."""
     found: dict[str, str] = {}

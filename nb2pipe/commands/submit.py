@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nb2pipe.commands.places import places, places_of
-from nb2pipe.commands.speech import Speech, assignments, common, load, progress, sources
+from nb2pipe.commands.speech import Speech, assignments, common, load, place_text, progress, remarks
 
 if TYPE_CHECKING:
     from nb2pipe.targets.submission import Submission, SubmitOptions
@@ -48,7 +48,7 @@ def submit(speech: Speech, notebook_or_project: Path, **words: Any) -> int:
         submission = _project_submitted(speech, notebook_or_project, options, words)
     else:
         conversion = load(notebook_or_project, image=words["image"], target=words["target"])
-        speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+        remarks(speech, conversion)
         submission = conversion.submit(words["target"], options, out=words["out"], on_event=progress(speech))
     speech.document(submission.to_json(), submission_text(submission))
     return 1 if submission.state in ("failed", "cancelled") else 0
@@ -114,12 +114,10 @@ def submission_text(submission: Submission) -> str:
         seconds = "" if step.seconds is None else f"  {step.seconds:6.1f} s"
         lines.append(f"{step.name:<{width}}  {step.state:<10}{seconds}".rstrip())
     lines += [
-        f"step {s.name} failed{_where(s.cell, s.line)}: {s.message}" for s in submission.steps if s.state == "failed"
+        f"step {s.name} failed{place_text(s.cell, s.line)}: {s.message}"
+        for s in submission.steps
+        if s.state == "failed"
     ]
     head = f"{submission.name}: {submission.state}"
     lines.append(f"{head} ({submission.message})" if submission.message else head)
     return "\n".join([*lines, *([submission.url] if submission.url else [])])
-
-
-def _where(cell: int | None, line: int | None) -> str:
-    return "" if cell is None else f" at cell {cell} line {line}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nb2pipe.commands.speech import NOTEBOOK, Speech, assignments, common, load, sources
+from nb2pipe.commands.speech import NOTEBOOK, Speech, assignments, common, load, remarks
 
 if TYPE_CHECKING:
     from nb2pipe.targets.base import Event, OnEvent
@@ -34,7 +34,7 @@ def tune(
 ) -> int:
     """Tune the parameters that have a search space, on this machine."""
     conversion = load(notebook)
-    speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+    remarks(speech, conversion)
     tuned = conversion.tune(
         assignments(given),
         trials=trials,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nb2pipe.commands.speech import NOTEBOOK, Speech, assignments, common, load, sources
+from nb2pipe.commands.speech import NOTEBOOK, Speech, assignments, common, load, place_text, remarks
 
 
 @click.command()
@@ -31,7 +31,7 @@ def verify(
     if write_test and given:
         raise click.UsageError("--write-test keeps what the defaults give: leave out -p")
     conversion = load(notebook)
-    speech.findings([f for f in conversion.findings if f.severity != "error"], sources(conversion))
+    remarks(speech, conversion)
     project = (out or conversion.folder) if write_test else None
     found = conversion.verify(assignments(given), vary=vary, repeat=repeat, test_in=project, on_note=speech.say)
     document = found.to_json()
@@ -51,18 +51,13 @@ def verify_text(document: dict[str, Any]) -> str:
         )
     first, error = document["first_difference"], document["error"]
     if first:
-        lines.append(f"first difference: {first['name']} of step {first['step']}{_place(first)}: {first['detail']}")
+        place = place_text(first["cell"], first["line"])
+        lines.append(f"first difference: {first['name']} of step {first['step']}{place}: {first['detail']}")
     if error:
-        lines.append(f"the {error['where']} failed{_place(error)}: {error['message']}")
+        lines.append(f"the {error['where']} failed{place_text(error['cell'], error['line'])}: {error['message']}")
     lines.append(f"{document['verdict']} in {document['seconds']:.1f} s")
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _given_text(parameters: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in parameters.items())
-
-
-def _place(row: dict[str, Any]) -> str:
-    if row["cell"] is None:
-        return ""
-    return f" at cell {row['cell']}" + (f" line {row['line']}" if row["line"] else "")

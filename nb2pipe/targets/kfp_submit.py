@@ -42,6 +42,10 @@ LONGEST: Mapping[str, int] = {"run": 255, "schedule": 255, "experiment": 128, "p
 """Characters of names: backend/src/apiserver/validation/length.go of Kubeflow Pipelines; runs are VARCHAR(255)."""
 
 
+Call = Callable[[Any, Any], Any]
+"""A call of the API: of the SDK's client, with the seconds that its answer may take."""
+
+
 def submit(project: Path, options: SubmitOptions, on_event: OnEvent, compile: Callable[[Path], Path]) -> Submission:
     """Submits the compiled project; `compile` makes its pipeline.yaml anew in the file that it is given.
 
@@ -181,16 +185,18 @@ class _Sender:
             )
             return next(iter(listed.experiments or ()), None)
 
-        existing = self._api.ask(found, what=f"experiment {name}")
+        def made(client: Any, timeout: Any) -> Any:
+            return client.experiments.experiment_service_create_experiment(experiment=body, _request_timeout=timeout)
+
+        return str(self._found_or_made(f"experiment {name}", found, made).experiment_id)
+
+    def _found_or_made(self, what: str, found: Call, made: Call) -> Any:
+        """What is there already, else what is made; after a lost answer it is looked for before it is made again."""
+        existing = self._api.ask(found, what=what)
         if existing is None:
-            existing = self._api.ask(
-                lambda client, timeout: client.experiments.experiment_service_create_experiment(
-                    experiment=body, _request_timeout=timeout
-                ),
-                already=lambda client: found(client, self._options.patience.answer),
-                what=f"experiment {name}",
-            )
-        return str(existing.experiment_id)
+            answer = self._options.patience.answer
+            existing = self._api.ask(made, already=lambda client: found(client, answer), what=what)
+        return existing
 
     def version(self, name: str, document: Json) -> Json:
         """A reference to the pipeline's version of this content, which is uploaded if it is not there."""
@@ -203,22 +209,18 @@ class _Sender:
             )
             return next(iter(listed.pipeline_versions or ()), None)
 
-        existing = self._api.ask(found, what=f"pipeline {name}")
-        if existing is None:
+        def made(client: Any, timeout: Any) -> Any:
             with tempfile.TemporaryDirectory() as scratch:
-                file = _file(document, Path(scratch))
-                existing = self._api.ask(
-                    lambda client, timeout: client.pipeline_uploads.upload_pipeline_version(
-                        str(file),
-                        name=version,
-                        display_name=version,
-                        pipelineid=pipeline,
-                        description=MARK + self._mark,
-                        _request_timeout=timeout,
-                    ),
-                    already=lambda client: found(client, self._options.patience.answer),
-                    what=f"pipeline {name}",
+                return client.pipeline_uploads.upload_pipeline_version(
+                    str(_file(document, Path(scratch))),
+                    name=version,
+                    display_name=version,
+                    pipelineid=pipeline,
+                    description=MARK + self._mark,
+                    _request_timeout=timeout,
                 )
+
+        existing = self._found_or_made(f"pipeline {name}", found, made)
         return {"pipeline_id": pipeline, "pipeline_version_id": str(existing.pipeline_version_id)}
 
     def _pipeline(self, name: str) -> str:
@@ -231,16 +233,10 @@ class _Sender:
             )
             return next(iter(listed.pipelines or ()), None)
 
-        existing = self._api.ask(found, what=f"pipeline {name}")
-        if existing is None:
-            existing = self._api.ask(
-                lambda client, timeout: client.pipelines.pipeline_service_create_pipeline(
-                    pipeline=body, _request_timeout=timeout
-                ),
-                already=lambda client: found(client, self._options.patience.answer),
-                what=f"pipeline {name}",
-            )
-        return str(existing.pipeline_id)
+        def made(client: Any, timeout: Any) -> Any:
+            return client.pipelines.pipeline_service_create_pipeline(pipeline=body, _request_timeout=timeout)
+
+        return str(self._found_or_made(f"pipeline {name}", found, made).pipeline_id)
 
     def run(self, body: Json, spec: Json, on_event: OnEvent) -> Submission:
         """Starts the run, and waits for its end if that is wanted."""

@@ -110,9 +110,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "site/findings/unpicklable/index.html").is_file()
     text = (tmp_path / "site/tags/index.html").read_text()
     assert "step:train" in text
-    assert pages.tag_table().count("\n") == text.count("<tr>") - text.count("<thead>") + 1
-
-
-def test_nothing_is_asked_of_another_host(tmp_path: Path) -> None:
-    """Fonts and scripts come with the site."""
+    fetched = re.compile(r"<(?:link[^>]*rel=\"?stylesheet|script|img|iframe)[^>]*(?:href|src)=\"?(https?:)?//")
+    asking = [p for p in (tmp_path / "site").rglob("*.html") if fetched.search(p.read_text(encoding="utf-8"))]
+    assert asking == [], "fonts, styles and scripts come with the site"
     assert "font: false" in (doors.ROOT / "mkdocs.yml").read_text()
+    assert pages.tag_table().count("\n") == text.count("<tr>") - text.count("<thead>") + 1

@@ -24,10 +24,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import fake_vertex_pipelines as pipelines
 from fake_google import Google, service_account
-from fake_vertex_checks import CHECKS, Refused, must
+from fake_vertex_checks import CHECKS, Refused, must, parsed
 from fake_vertex_workers import run_custom_job, run_tuning_job
 from google.cloud.aiplatform_v1 import types
-from google.protobuf import json_format
 
 __all__ = ["LOCATION", "PROJECT", "FakeVertex", "Fault", "service_account"]
 PROJECT, LOCATION = "test-project", "us-central1"
@@ -222,16 +221,6 @@ class FakeVertex:
             raise Refused(400, f"not understood: {query}")
         jobs = [job for job in made if job.labels.get(wanted[1]) == wanted[2]]
         return KINDS[kind].listed(**{"custom_jobs" if kind == "customJobs" else "hyperparameter_tuning_jobs": jobs})
-
-
-def parsed(kind: Any, body: bytes) -> Any:
-    """The message in a body; what the API does not know in it is refused."""
-    message = kind()
-    try:
-        json_format.Parse(body, kind.pb(message))
-    except json_format.ParseError as error:
-        raise Refused(400, str(error)) from None
-    return message
 
 
 def _handler(server: FakeVertex) -> type[BaseHTTPRequestHandler]:

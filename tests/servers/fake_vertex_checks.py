@@ -207,3 +207,15 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "hyperparameterTuningJobs": check_tuning_job,
     "pipelineJobs": check_pipeline_job,
 }
+
+
+def parsed(kind: Any, body: bytes) -> Any:
+    """The message in a body; what the API does not know in it is refused."""
+    from google.protobuf import json_format
+
+    message = kind()
+    try:
+        json_format.Parse(body, kind.pb(message))
+    except json_format.ParseError as error:
+        raise Refused(400, str(error)) from None
+    return message

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from fake_vertex_checks import Refused, check_schedule, must
+from fake_vertex_checks import Refused, check_schedule, must, parsed
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
@@ -213,7 +213,7 @@ def schedules(server: Any, method: str, path: str, verb: str | None, query: Quer
         if method == "GET":
             return listed(types.ListSchedulesResponse, "schedules", list(server.schedules.values()), query)
         must(method == "POST" and not query, f"{method} {path}")
-        message = _parsed(types.Schedule, body)
+        message = parsed(types.Schedule, body)
         check_schedule(message, name.removesuffix("/schedules"))
         must(not message.name and not message.state, "name and state are given by the service")
         message.name = f"{name}/{len(server.schedules) + 501}"
@@ -236,7 +236,7 @@ def schedules(server: Any, method: str, path: str, verb: str | None, query: Quer
 def _patched(before: Any, body: bytes, query: Query) -> Any:
     """A schedule with the fields that a mask names; what was set cannot be unset."""
     must(query.keys() == {"updateMask"}, f"updateMask is required, and nothing else: {query}")
-    after = _parsed(types.Schedule, body)
+    after = parsed(types.Schedule, body)
     must(after.name in ("", before.name), f"name {after.name}")  # it stands in the path
     names = [_snake(name) for name in query["updateMask"][0].split(",")]
     known = {"display_name", "cron", "start_time", "end_time", "max_run_count", "max_concurrent_run_count",
@@ -276,7 +276,7 @@ def metadata(server: Any, method: str, path: str, verb: str | None, query: Query
         must(CONTEXT.fullmatch(whole), f"contextId {whole}")
         if whole in server.contexts:
             raise Refused(409, f"{whole} already exists")
-        context = _parsed(types.Context, body)
+        context = parsed(types.Context, body)
         must(context.schema_title == "system.Experiment" and context.schema_version, "schema_title and schema_version")
         context.name = whole
         server.contexts[whole] = context
@@ -284,22 +284,13 @@ def metadata(server: Any, method: str, path: str, verb: str | None, query: Query
     if name not in server.contexts:
         raise Refused(404, f"{name} does not exist")
     if (method, verb) == ("POST", "addContextChildren"):
-        given = _parsed(types.AddContextChildrenRequest, body)
+        given = parsed(types.AddContextChildrenRequest, body)
         for child in given.child_contexts:
             must(child in server.contexts, f"{child} does not exist")
             server.contexts[child].parent_contexts.append(name)
         return {}
     must((method, verb) == ("GET", None), f"{method} {path}")
     return types.Context(server.contexts[name])
-
-
-def _parsed(kind: Any, body: bytes) -> Any:
-    message = kind()
-    try:
-        json_format.Parse(body, kind.pb(message))
-    except json_format.ParseError as error:
-        raise Refused(400, str(error)) from None
-    return message
 
 
 COLLECTIONS: Mapping[str, Callable[..., Any]] = {"schedules": schedules, "metadataStores": metadata}
