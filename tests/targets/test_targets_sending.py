@@ -48,12 +48,15 @@ def codes(caught: pytest.ExceptionInfo[Any]) -> list[str]:
     return [one.code for one in caught.value.findings]
 
 
-def test_what_may_pass_is_tried_again_after_longer_pauses() -> None:
+@pytest.mark.parametrize(("share", "wanted"), [(0.0, [0.5, 1.0, 1.5]), (0.5, [1.0, 2.0, 3.0]), (1.0, [1.5, 3.0, 3.0])])
+def test_what_may_pass_is_tried_again_after_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch, share: float, wanted: list[float]
+) -> None:
+    """The pauses are drawn between half and one and a half of what doubles, and none is longer than the longest."""
+    monkeypatch.setattr("random.uniform", lambda low, high: low + share * (high - low))
     done, pauses = attempts([Answered(503), ConnectionResetError(), TimeoutError(), "done"])
     assert done == "done"
-    assert 0.5 <= pauses[0] <= 1.5
-    assert 1 <= pauses[1] <= 3
-    assert 2 <= pauses[2] <= 3
+    assert pauses == wanted
 
 
 def test_a_server_says_how_long_to_wait() -> None:
