@@ -27,9 +27,9 @@ def suggest(notebook: Notebook, cells: Sequence[PyCell], attempt: Try) -> Sugges
     a finding `cannot-suggest` is among the errors that remain.
     """
     facts = facts_of(notebook, cells, attempt)
-    found = _segments(facts)
-    labels = _labels(facts, found)
-    done = repaired(labels, facts, attempt)
+    outside = roles(facts)
+    found = segments(facts, [c.cell for c in facts.cells if c.cell not in outside and not c.empty])
+    done = repaired(_labels(outside, found, named(found, facts)), facts, attempt)
     failed = errors(done.attempt.findings)
     extra = {} if failed else objective(notebook, facts, done.labels, done.attempt, attempt)
     why = reasons(done.labels, facts, found, done.moved)
@@ -37,15 +37,9 @@ def suggest(notebook: Notebook, cells: Sequence[PyCell], attempt: Try) -> Sugges
     return Suggestion(done.labels, why, extra, tuple(remarks), arrows(done.attempt.flow) if not failed else {})
 
 
-def _segments(facts: Facts) -> list[Segment]:
-    outside = roles(facts)
-    chosen = [c.cell for c in facts.cells if c.cell not in outside and not c.empty]
-    return segments(facts, chosen)
-
-
-def _labels(facts: Facts, found: Sequence[Segment]) -> dict[int, str]:
-    labels = dict(roles(facts))
-    for segment, name in zip(found, named(found, facts), strict=True):
+def _labels(outside: Labels, found: Sequence[Segment], names: Sequence[str]) -> dict[int, str]:
+    labels = dict(outside)
+    for segment, name in zip(found, names, strict=True):
         labels.update(dict.fromkeys(segment.cells, f"step:{name}"))
     return dict(sorted(labels.items()))
 
