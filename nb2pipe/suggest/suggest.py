@@ -12,7 +12,7 @@ from nb2pipe.notebook.tagging import Change
 from nb2pipe.notebook.tags import ROLES
 from nb2pipe.suggest.advice import advice, objective
 from nb2pipe.suggest.facts import facts_of
-from nb2pipe.suggest.model import Facts, Labels, Suggestion, Try
+from nb2pipe.suggest.model import Labels, Suggestion, Try
 from nb2pipe.suggest.naming import named
 from nb2pipe.suggest.reasons import reasons
 from nb2pipe.suggest.repair import repaired
