@@ -14,7 +14,7 @@ from nb2pipe.dataflow.scopes import arguments
 from nb2pipe.dataflow.special import run_overrides, touch
 from nb2pipe.dataflow.sql import pasted, table_path, tables_of
 from nb2pipe.dataflow.summaries import call_function
-from nb2pipe.dataflow.tables import SELF, Effect, FileUse
+from nb2pipe.dataflow.tables import SELF, Draw, Effect, FileUse
 from nb2pipe.dataflow.values import ARRAYS, IMMUTABLE, Val, join, typed
 
 Keywords = Mapping[str | None, Val]
@@ -179,16 +179,21 @@ def _channels(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> N
         m.channel("external", "set", place)
 
 
-def _drawn(m: Machine, draws: tuple[tuple[str, str, str], ...], keywords: Keywords) -> list[str]:
+def _drawn(m: Machine, draws: tuple[Draw, ...], keywords: Keywords) -> list[str]:
     """The global generators that a call draws from; one that is given instead changes."""
     found = []
-    for generator, unless, when in draws:
-        given = keywords.get(unless) if unless else None
+    for draw in draws:
+        given = keywords.get(draw.unless)
         if given is not None and given.const is not None:
             m.mutate(given.objs, m.place)
-        elif not when or (when in keywords and keywords[when].const is not False):
-            found.append(generator)
+        elif _asked(draw, keywords):
+            found.append(draw.generator)
     return found
+
+
+def _asked(draw: Draw, keywords: Keywords) -> bool:
+    off = [keywords[name].const is False for name in (draw.when, draw.but) if name in keywords]
+    return not any(off) and (not draw.when or draw.when in keywords)
 
 
 def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:

@@ -21,9 +21,10 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     keeps [with PREFIX]   the receiver holds on to the arguments (when it holds something of such a type)
     holds [self]          the result holds on to the arguments, or to the receiver
     gathers [all]         the result holds what the receiver holds; rows: in tuples; all: also what shares its memory
-    draws GENERATOR [unless NAME= [when NAME=]]  draws from a global random generator; a constructor also marks what it
-                          makes, and `mutates parts` draws then
-    marks GENERATOR [unless NAME= [when NAME=]]  only marks what it makes: dropout draws when it is used, not when made
+    draws GENERATOR [unless NAME=] [when NAME=] [but NAME=]  draws from a global random generator: unless another one or
+                          a seed is given, only when NAME is given, but not when it is False; a constructor also marks
+                          what it makes, and `mutates parts` draws then
+    marks GENERATOR [...] only marks what it makes: dropout draws when it is used, not when made
     advances GENERATOR    draws from it, but the result does not depend on what is drawn
     learns                from now on `backward` changes the receiver, a tensor
     rests | wakes         from now on the parts of the receiver that are marked do not draw when it is used, or do again
@@ -65,6 +66,16 @@ FileUse = Literal["read", "write", "remove", "probe", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """A global generator, and the keywords that decide whether a call draws from it."""
+
+    generator: str
+    unless: str = ""
+    when: str = ""
+    but: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """One row of a table, parsed. Argument places are positions (int) or keyword names (str); -1 is the receiver."""
 
@@ -79,8 +90,8 @@ class Effect:
     keeps: bool = False
     holds: bool = False
     holds_self: bool = False
-    draws: tuple[tuple[str, str, str], ...] = ()
-    marks: tuple[tuple[str, str, str], ...] = ()
+    draws: tuple[Draw, ...] = ()
+    marks: tuple[Draw, ...] = ()
     advances: tuple[str, ...] = ()
     learns: bool = False
     rests: bool = False
@@ -161,11 +172,11 @@ def _holds(effect: Effect, words: list[str]) -> Effect:
     return replace(effect, holds_self=True) if words == ["self"] else replace(effect, holds=True)
 
 
-def _generator(words: list[str]) -> tuple[str, str, str]:
+def _draw(words: list[str]) -> Draw:
     named = dict(zip(words[1::2], (w.rstrip("=") for w in words[2::2]), strict=True))
-    if not named.keys() <= {"unless", "when"}:
-        raise TableError("say `GENERATOR [unless NAME= [when NAME=]]`")
-    return words[0], named.get("unless", ""), named.get("when", "")
+    if not named.keys() <= {"unless", "when", "but"}:
+        raise TableError("say `GENERATOR [unless NAME=] [when NAME=] [but NAME=]`")
+    return Draw(words[0], **named)
 
 
 def _uses_file(effect: Effect, use: FileUse, words: list[str]) -> Effect:
@@ -192,8 +203,8 @@ _CLAUSES: Mapping[str, Any] = {
     "inplace": lambda e, w: replace(e, inplace=True),
     "keeps": _keeps,
     "holds": _holds,
-    "draws": lambda e, w: replace(e, draws=(*e.draws, _generator(w))),
-    "marks": lambda e, w: replace(e, marks=(*e.marks, _generator(w))),
+    "draws": lambda e, w: replace(e, draws=(*e.draws, _draw(w))),
+    "marks": lambda e, w: replace(e, marks=(*e.marks, _draw(w))),
     "advances": lambda e, w: replace(e, advances=(*e.advances, w[0])),
     "learns": lambda e, w: replace(e, learns=True),
     "rests": lambda e, w: replace(e, rests=True),

@@ -21,6 +21,7 @@ Place = tuple[int, int]
 """A (cell, line) that asks for something."""
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
+    "apache_beam": ("apache-beam",),
     "attr": ("attrs",),
     "bs4": ("beautifulsoup4",),
     "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
