@@ -26,7 +26,7 @@ from nb2pipe.targets.base import (
 )
 from nb2pipe.targets.kfp import CHILD, compile, last_words
 from nb2pipe.targets.local import merged_metrics, new_run_dir, notes_on, sigterm_interrupts, tell_python
-from nb2pipe.targets.process import Child, Children, Stream
+from nb2pipe.targets.process import Child, Children, Stream, temporary_files
 from nb2pipe.targets.sending import argument
 from nb2pipe.targets.workers import read_result
 
@@ -59,19 +59,16 @@ def run_kfp(
     _tell(graph, on_event)
     started, children = time.monotonic(), Children()
     env = {**os.environ, "STEP_REPORTS": str(run_dir / "steps"), "PYTHONUNBUFFERED": "1"}
-    env["TMPDIR"] = str(run_dir / "tmp")  # kfp leaves the programs of components there
-    (run_dir / "tmp").mkdir()
     followed = _Follower([step["name"] for step in graph["steps"]], run_dir / "steps", on_event)
-    try:
-        with sigterm_interrupts():
+    with sigterm_interrupts(), temporary_files() as temporary:  # kfp leaves the programs of components there
+        try:
             command = [sys.executable, str(CHILD), "run", str(run_dir / "settings.json")]
-            children.add("kfp", Child(command, env, run_dir, run_dir, followed.on_line, None))
+            children.add("kfp", Child(command, {**env, **temporary}, run_dir, run_dir, followed.on_line, None))
             [(_, _, status)] = children.wait()
-    except BaseException:
-        children.end_all()
-        shutil.rmtree(run_dir, ignore_errors=True)
-        raise
-    shutil.rmtree(run_dir / "tmp", ignore_errors=True)
+        except BaseException:
+            children.end_all()
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
     followed.look()
     steps = [_step(step, run_dir / "steps" / step["name"]) for step in graph["steps"]]
     return _result(steps, run_dir, time.monotonic() - started, status)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from nb2pipe.findings import Finding
 from nb2pipe.pipeline.graph import sources_of, with_paths
 from nb2pipe.targets.base import Event, Failure, OnEvent, RunResult, Status, StepResult, parameter_texts, read_map
 from nb2pipe.targets.cache import Cache, code_digest, content_digest, digest_below, key_of, tree_digests
-from nb2pipe.targets.process import Child, Children, OnLine, Process, Stream, spawned
+from nb2pipe.targets.process import Child, Children, OnLine, Process, Stream, spawned, temporary_files
 from nb2pipe.targets.workers import (
     LAUNCHER_VARIABLES,
     Crew,
@@ -95,9 +95,10 @@ def run(
     Input files are read from `notebook_dir`. The run's logs and artifacts stay in a new folder below `runs_dir`; steps
     computed before are taken from `cache_dir` (default: `.nb2pipe/cache` in `notebook_dir`) unless `cache` is False.
     `workers` is how many processes a step that has workers gets, unless given as many as it has. A failing step ends
-    what depends on it, nothing else. `part` is all of the pipeline unless given. Raises
-    ParameterError before anything runs, ProjectError for a folder that is no project, and, with every child ended and
-    nothing left, KeyboardInterrupt on Ctrl-C or SIGTERM and Stopped when `part` says so.
+    what depends on it, nothing else. `part` is all of the pipeline unless given. The steps have one folder for
+    temporary files, which is gone in the end. Raises ParameterError before anything runs, ProjectError for a folder
+    that is no project, and, with every child ended and nothing left, KeyboardInterrupt on Ctrl-C or SIGTERM and Stopped
+    when `part` says so.
     """
     graph = read_map(project)["pipeline"]
     texts = parameter_texts(graph, parameters)
@@ -108,14 +109,15 @@ def run(
         store.sweep()
     run_dir = new_run_dir(runs_dir.resolve())
     part = part or Part(frozenset(step["name"] for step in graph["steps"]))
-    job = _Run(graph, texts, project.resolve(), notebook_dir.resolve(), run_dir, store, on_event, part)
-    try:
-        with sigterm_interrupts():
+    with sigterm_interrupts(), temporary_files() as temporary:
+        part = replace(part, env={**temporary, **part.env})
+        job = _Run(graph, texts, project.resolve(), notebook_dir.resolve(), run_dir, store, on_event, part)
+        try:
             return job.run(max(1, jobs or available_cores()))
-    except BaseException:
-        job.children.end_all()
-        shutil.rmtree(run_dir, ignore_errors=True)
-        raise
+        except BaseException:
+            job.children.end_all()
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
 
 
 def with_workers(graph: Json, workers: int | None) -> dict[str, Any]:
@@ -386,7 +388,7 @@ class _Run:
         if not crew.done:
             return
         rank = crew.telling()
-        if crew.statuses[rank] == 0 and not crew.children[rank].timed_out:
+        if crew.statuses[rank] == 0 and not crew.children[rank].timed_out and read_result(state.results):
             self._succeeded(state)
         elif crew.port_was_taken() and state.ports_taken < PORT_ATTEMPTS:
             state.ports_taken += 1
@@ -501,7 +503,8 @@ def _failure(state: _State, crew: Crew, rank: int) -> Failure:
         return Failure(state.name, error["cell"], error["line"], who + error["message"] + way_out)
     if status < 0:
         return Failure(state.name, None, None, f"{who}ended by {signal.Signals(-status).name}")
-    return Failure(state.name, None, None, f"{who}exit status {status}")
+    early = "" if status else ", before its code had come to its end"
+    return Failure(state.name, None, None, f"{who}exit status {status}{early}")
 
 
 def _step_result(state: _State) -> StepResult:

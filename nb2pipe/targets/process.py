@@ -7,8 +7,9 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, Protocol
@@ -49,6 +50,17 @@ def spawned(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Proces
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+@contextlib.contextmanager
+def temporary_files() -> Iterator[dict[str, str]]:
+    """The variable that gives processes a folder for temporary files, which is gone with them in the end.
+
+    Libraries leave files there, above all in processes that are ended. The folder is not that of a run: the name of a
+    socket in it must be short.
+    """
+    with tempfile.TemporaryDirectory(prefix="nb2pipe-", ignore_cleanup_errors=True) as folder:
+        yield {"TMPDIR": folder}
 
 
 class Child:

@@ -24,7 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from nb2pipe.targets.process import Process, spawned
+from nb2pipe.targets.process import Process, spawned, temporary_files
 from nb2pipe.targets.workers import LAUNCHER_VARIABLES
 
 Json = Mapping[str, Any]
@@ -46,7 +46,7 @@ LATER: Mapping[str, str] = {"torch": "import torch._dynamo"}
 """What a library imports itself when it is first used: the first optimizer of torch takes longer than torch."""
 
 LATE = frozenset(
-    (*LAUNCHER_VARIABLES, "PYTHONHASHSEED", "TRIAL_REPORTS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS")
+    "PYTHONHASHSEED TMPDIR TRIAL_REPORTS TF_NUM_INTEROP_THREADS TF_NUM_INTRAOP_THREADS".split() + LAUNCHER_VARIABLES
 )
 """Variables that no import looks at: forks of one process may differ in them."""
 
@@ -64,13 +64,17 @@ class Warm:
         self._late = LATE - {"PYTHONHASHSEED"} if alike else LATE
         self._parents: dict[Any, Parent] = {}
         self._lock = threading.Lock()
+        self._open = contextlib.ExitStack()
+        self._temporary: Mapping[str, str] = {}
 
     def __enter__(self) -> Warm:
+        self._temporary = self._open.enter_context(temporary_files())
         return self
 
     def __exit__(self, *error: object) -> None:
         for parent in self._parents.values():
             parent.close()
+        self._open.close()
 
     def start(self, step: Json, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Process:
         """Starts `command`, which is `PYTHON -m MODULE WORDS...`, for a step of the project.
@@ -84,7 +88,9 @@ class Warm:
         with self._lock:
             if key not in self._parents:
                 package = f"import {step['module'].split('.')[0]}"  # it may set what libraries look at
-                self._parents[key] = Parent([package, *dict.fromkeys(chain(*self._imports.values()))], early)
+                self._parents[key] = Parent(
+                    [package, *dict.fromkeys(chain(*self._imports.values()))], {**early, **self._temporary}
+                )
             parent = self._parents[key]
         own = {name: value for name, value in env.items() if name != "PYTHONHASHSEED" or name in early}
         return parent.fork(command[2], command[3:], own, cwd) or spawned(command, env, cwd)

@@ -112,6 +112,8 @@ def become(request: int, out: int, err: int, status: int, changed: Mapping[str, 
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update({**asked["env"], **changed})
+    if "tempfile" in sys.modules:  # it keeps the folder that it found
+        sys.modules["tempfile"].__dict__["tempdir"] = None
     sys.path.insert(0, asked["cwd"])
     if "numpy" in sys.modules:  # its global generator was seeded by the import
         importlib.import_module("numpy").random.seed()

@@ -16,7 +16,7 @@ from nb2pipe.codegen.write import write
 from nb2pipe.pipeline.graph import graph
 from nb2pipe.pipeline.values import parse_value
 from nb2pipe.targets.base import RunResult, StepResult, parameter_texts, read_map
-from nb2pipe.targets.local import Part, run
+from nb2pipe.targets.local import Part, run, sigterm_interrupts
 from nb2pipe.targets.warm import Warm
 from nb2pipe.verify.boundaries import Boundary, Subject, boundaries, last_change
 from nb2pipe.verify.compare.outcome import Outcome, close
@@ -56,7 +56,7 @@ def verify(
     texts = parameter_texts(described, parameters or {})
     kinds = {p["name"]: p["type"] for p in described["parameters"]}
     given = {name: parse_value(kinds[name], texts[name]) for name in parameters or {}}
-    with tempfile.TemporaryDirectory(prefix="nb2pipe-verify-") as folder, steady_hashes():
+    with tempfile.TemporaryDirectory(prefix="nb2pipe-verify-") as folder, steady_hashes(), sigterm_interrupts():
         bench = Bench(subject, Path(folder))
         try:
             main = bench.compared(given, repeat, on_note)
@@ -83,11 +83,16 @@ def steady_hashes() -> Iterator[None]:
 
 
 class Bench:
-    """The place of a verification: the project (generated in `folder` unless given), and the process that compares."""
+    """The place of a verification: the project (generated in `folder` unless given), and the process that compares.
+
+    Notebook and steps have the same folder for temporary files, whose name they may print.
+    """
 
     def __init__(self, subject: Subject, folder: Path, project: Path | None = None) -> None:
         self.subject, self.folder = subject, folder
         self.project = project or folder / "project"
+        self._temporary = {"TMPDIR": str(folder / "temporary")}
+        (folder / "temporary").mkdir(parents=True)
         if project is None:
             write(subject.project, self.project)
         self._boundaries = boundaries(subject)
@@ -96,7 +101,7 @@ class Bench:
         self._ran: RunResult | None = None
         modules = sorted({name for step in subject.flow.steps for name in step.modules})
         beside = subject.path.resolve().parent
-        self._judge = Judge([self.project, beside], subject.project.package, modules)
+        self._judge = Judge([self.project, beside], subject.project.package, modules, self._temporary)
 
     def close(self) -> None:
         """End the process that compares."""
@@ -129,7 +134,7 @@ class Bench:
     def _recorder(self, given: Mapping[str, Any], hash_seed: str | None = None) -> Recorder:
         self._count += 1
         seed = {"PYTHONHASHSEED": hash_seed} if hash_seed else {}
-        env = {**os.environ, **dict(self.subject.pipeline.env), **seed}
+        env = {**os.environ, **self._temporary, **dict(self.subject.pipeline.env), **seed}
         return Recorder(self.subject, given, self.folder / f"notebook-{self._count}", env)
 
     def run_pipeline(self, given: Mapping[str, Any]) -> RunResult:
@@ -137,7 +142,7 @@ class Bench:
         folders: dict[str, Any] = {"notebook_dir": self._home, "runs_dir": self.folder / "runs"}
         steps = read_map(self.project)["pipeline"]["steps"]
         with Warm(self.project, steps, alike=True) as warm:
-            part = Part(frozenset(step["name"] for step in steps), start=warm.start)
+            part = Part(frozenset(step["name"] for step in steps), env=self._temporary, start=warm.start)
             return run(self.project, given, part=part, workers=1, cache=False, **folders)
 
     def spread(self, given: Mapping[str, Any], on_note: OnNote) -> Iterator[Spread]:

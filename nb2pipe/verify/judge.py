@@ -17,9 +17,15 @@ Rows = Mapping[str, Mapping[str, str]]
 
 
 class Judge:
-    """Asks the child process `nb2pipe.verify.compare.child`; a new one is started when it dies."""
+    """Asks the child process `nb2pipe.verify.compare.child`; a new one is started when it dies.
 
-    def __init__(self, paths: Sequence[Path], package: str, modules: Sequence[str]) -> None:
+    `temporary` are the variables that say where its temporary files go.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], package: str, modules: Sequence[str], temporary: Mapping[str, str]
+    ) -> None:
+        self._temporary = temporary
         self._first = {"paths": [*map(str, paths)], "package": package, "modules": [*modules], "storing": storing()}
         self._process = self._started()
 
@@ -28,7 +34,7 @@ class Judge:
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
         process = subprocess.Popen(
             [sys.executable, "-m", "nb2pipe.verify.compare.child"],
-            env={**os.environ, "PYTHONPATH": path, "MPLBACKEND": "Agg"},
+            env={**os.environ, **self._temporary, "PYTHONPATH": path, "MPLBACKEND": "Agg"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

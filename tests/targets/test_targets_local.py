@@ -150,6 +150,7 @@ def test_a_step_over_its_time_limit_ends_with_its_children(make_project: MakePro
     [
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "ended by SIGKILL"),
         ("import os\nos._exit(7)\n", "exit status 7"),
+        ("import os\nos._exit(0)\n", "exit status 0, before its code had come to its end"),
         ("import sys\nsys.exit(0)\n", "SystemExit: 0"),
         ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("pass\n", "it ended without a value for x"),
@@ -250,6 +251,39 @@ def test_environment_and_secrets(make_project: MakeProject, monkeypatch: pytest.
     assert len(notes) == 2
     assert "nvidia-l4" in notes[0]
     assert "DB_KEY" in notes[1]
+
+
+LEAVES = """
+import os, tempfile
+from pathlib import Path
+Path(tempfile.gettempdir(), "mine").write_text("left")
+tempfile.mkdtemp()
+"""
+
+
+@pytest.mark.parametrize("last", ["", "raise ValueError", "os._exit(0)", "os.kill(os.getpid(), 9)"])
+def test_nothing_is_left_in_the_temporary_folder(make_project: MakeProject, temporary: Path, last: str) -> None:
+    project = make_project({step("leaves", form="module"): LEAVES + last})
+    assert project.run().status == ("failed" if last else "succeeded")
+    assert list(temporary.iterdir()) == []
+
+
+def test_steps_of_a_run_have_one_temporary_folder_unless_they_ask_for_another(
+    make_project: MakeProject, temporary: Path, tmp_path: Path
+) -> None:
+    reads = "import tempfile\nfolder = tempfile.gettempdir()\nprint(open(f'{folder}/mine').read(), folder)\n"
+    own = Resources(env=(("TMPDIR", str(tmp_path)),))
+    project = make_project(
+        {
+            step("leaves", form="module"): LEAVES,
+            step("reads", form="module", after=("leaves",)): reads,
+            step("own", form="module", resources=own): LEAVES,
+        }
+    )
+    text, folder = stdout(project.run(), "reads").split()
+    assert text == "left"
+    assert Path(folder).parent == temporary  # sockets in it have short names
+    assert (tmp_path / "mine").read_text() == "left"
 
 
 PARAMETERS = (
@@ -354,7 +388,8 @@ def test_metrics_that_are_no_finite_numbers(make_project: MakeProject) -> None:
 
 
 RUN_FOREVER = """
-import subprocess, sys, time, pathlib
+import subprocess, sys, tempfile, time, pathlib
+tempfile.mkstemp()
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 pathlib.Path({pids!r}).write_text(f"{{child.pid}} {{__import__('os').getpid()}}")
 time.sleep(60)
@@ -378,7 +413,9 @@ def test_an_interrupt_ends_every_child_and_leaves_nothing(
     pids = tmp_path / "pids"
     make_project({step("forever", form="module"): RUN_FOREVER.format(pids=str(pids))})
     root = Path(__file__).resolve().parents[2]
-    driver = subprocess.Popen([sys.executable, "-c", textwrap.dedent(DRIVER), str(tmp_path)], cwd=root)
+    (tmp_path / "temporary").mkdir()
+    env = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    driver = subprocess.Popen([sys.executable, "-c", textwrap.dedent(DRIVER), str(tmp_path)], cwd=root, env=env)
     limit = time.monotonic() + 10
     while time.monotonic() < limit and not (pids.exists() and len(pids.read_text().split()) == 2):
         time.sleep(0.02)
@@ -387,6 +424,7 @@ def test_an_interrupt_ends_every_child_and_leaves_nothing(
     for pid in map(int, pids.read_text().split()):
         assert not _alive(pid)
     assert list((tmp_path / "runs").iterdir()) == []
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert [path for path in (tmp_path / "notebook").rglob("*") if path.is_file()] == []
 
 

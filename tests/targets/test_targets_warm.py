@@ -97,6 +97,20 @@ def test_each_fork_draws_its_own_random_numbers(folder: Path) -> None:
         assert len({ended(fork(one, folder, "draw"))[1] for _ in range(2)}) == 2
 
 
+def test_forks_have_their_own_temporary_folder_and_leave_nothing_in_another(folder: Path, temporary: Path) -> None:
+    step = row(folder, "import numpy")
+    (folder / "own" / "task.py").write_text("import tempfile\nprint(tempfile.gettempdir())")
+    (folder / "own" / "__init__.py").write_text("import tempfile\ntempfile.mkstemp()")
+    command = [sys.executable, "-m", "own.task"]
+    with Warm(folder, [step]) as warm:
+        for name in ("first", "second"):
+            (folder / name).mkdir()
+            env = environment(folder, TMPDIR=str(folder / name))
+            assert ended(warm.start(step, command, env, folder / "work"))[1].strip() == env["TMPDIR"]
+        assert len(list(temporary.iterdir())) == 1
+    assert list(temporary.iterdir()) == []
+
+
 def test_what_still_runs_ends_with_the_parent(folder: Path) -> None:
     with parent(folder) as one:
         process = fork(one, folder, "sleep")

@@ -81,6 +81,21 @@ def test_equal(tmp_path: Path) -> None:
     assert (document["first_difference"], document["not_proved"], document["error"]) == (None, [], None)
 
 
+LEAVES = (
+    "import tempfile\nleft = tempfile.mkstemp()[1] != ''\n"
+    "folder = tempfile.gettempdir()\nopen(f'{folder}/mine', 'w').write('left')"
+)
+
+
+@pytest.mark.parametrize(
+    ("cell", "verdict"), [("print(left, folder, open(f'{folder}/mine').read())", "equal"), ("1 / 0", "failed")]
+)
+def test_nothing_is_left_in_the_temporary_folder(cell: str, verdict: str, temporary: Path, tmp_path: Path) -> None:
+    cells = [("step:one", f"{LEAVES}\n{cell}"), ("step:two", "print(left, folder)")]
+    assert verified(tmp_path, cells).verdict == verdict
+    assert list(temporary.iterdir()) == []
+
+
 def test_nothing_beside_the_notebook_is_changed(tmp_path: Path) -> None:
     path = written(
         tmp_path, [("step:a", "open('data.csv', 'a').write('5;6\\n')"), ("", "x = 1"), ("step:b", "print(x)")]
