@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
+from nb2pipe.dataflow.attributes import ATTRIBUTE_CALLS, attribute, class_value
 from nb2pipe.dataflow.contents import (
     DICT_VIEWS,
     Order,
     copied,
     dict_view,
-    field_of,
     fields,
     numbered,
     remember,
@@ -25,18 +25,14 @@ from nb2pipe.dataflow.effects import (
     apply_effect,
     elements,
     has_views,
-    inside,
-    namespace_of,
     unknown_call,
 )
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
 from nb2pipe.dataflow.machine import Machine, Place
-from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
-from nb2pipe.dataflow.tables import SELF
 from nb2pipe.dataflow.texts import run_text, string_references
-from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Access, Def, Val, constant, join, typed
+from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, constant, join, typed
 
 
 def call(m: Machine, node: ast.Call) -> Val:
@@ -140,11 +136,6 @@ def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, plac
     return instance
 
 
-def class_value(m: Machine, classes: Sequence[Def]) -> Val:
-    """Classes of the notebook as a value."""
-    return Val(frozenset(m.heap.definition(c) for c in classes), "class", defs=tuple(classes))
-
-
 def _bare_instance(m: Machine, made: Def) -> Val:
     """What `object.__new__` gives."""
     index = m.heap.new(DEFINITION + made.name, opaque=True)
@@ -164,11 +155,6 @@ def _hold(m: Machine, holder: Val, values: Iterable[Val]) -> None:
     for part in frozenset().union(*(v.objs for v in values)):
         for index in holder.objs:
             m.heap.hold(index, part)
-
-
-def _class_objects(m: Machine, made: Def) -> list[int]:
-    """The objects of a class and its bases, where class attributes live."""
-    return [m.heap.definitions[c] for c in made.lineage() if c in m.heap.definitions]
 
 
 def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -241,7 +227,7 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
         if own is not None:
             return _call_def(m, own, Val(), [*([receiver] if _takes_class(own) else []), *args], keywords, place)
     if name in ("__setattr__", "__delattr__"):
-        return _setattr(m, [receiver, *args], keywords, place)
+        return ATTRIBUTE_CALLS["builtins.setattr"](m, [receiver, *args], keywords, place)
     if name == "__new__" and args and args[0].defs and isinstance(args[0].defs[0].node, ast.ClassDef):
         return join([_bare_instance(m, c) for c in args[0].defs])
     if receiver.type == _HANDLE:
@@ -309,79 +295,6 @@ def _takes_class(method: Def) -> bool:
 def _is_decorated(made: Def, by: str) -> bool:
     decorators = getattr(made.node, "decorator_list", [])
     return any(isinstance(d, ast.Name) and d.id == by for d in decorators)
-
-
-# --- attributes ---------------------------------------------------------------------------------------------------
-def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
-    """The value of `base.name`."""
-    if base.ref is not None:
-        return _library_attribute(m, f"{base.ref}.{name}", place)
-    touch(m, [base], place)
-    if name == "__class__" and classes_of(m, base):
-        return class_value(m, classes_of(m, base))
-    if name == "__dict__" and not base.defs:
-        return namespace_of(m, base)
-    if name in m.shared.accessors:
-        m.channel(f"accessor:{name}", "use", place)
-    literal = field_of(m, base, name)
-    if literal is not None:
-        return literal
-    made = run_properties(m, base, name, "get", place)
-    if made is not None and base.cls is not None and (name, "get") in base.cls.properties:
-        return made
-    found = _attribute_of(m, base, name, place)
-    return found if made is None else join([found, made])
-
-
-def _attribute_of(m: Machine, base: Val, name: str, place: Place) -> Val:
-    """The value of `base.name` where no property function runs."""
-    owners = classes_of(m, base)
-    if owners:
-        methods = [Val(frozenset([m.heap.new("method", base.objs, opaque=True)])) for c in owners if c.method(name)]
-        return join(methods) if methods else _held(m, base, name)
-    if base.type == "pathlib.Path" and base.is_const and name == "parent":
-        return Val(type="pathlib.Path", const=base.const.rpartition("/")[0] or ".")
-    known = m.tables.attribute(base.type, name)
-    if known is None and base.type is not None and base.type not in IMMUTABLE:
-        known = m.tables.attribute(None, name)
-    if known is not None:
-        return apply_effect(m, known, base, [], {}, place)
-    if base.type in IMMUTABLE:
-        return Val()
-    if len(base.defs) == 1 and name in base.defs[0].literals:
-        return base.defs[0].literals[name]
-    if base.defs:
-        classes = [d for d in base.defs if isinstance(d.node, ast.ClassDef)]
-        objs = frozenset(o for c in classes for o in _class_objects(m, c)) | base.objs
-        return Val(objs=m.heap.elements(objs), defs=tuple(d for c in classes if (d := c.method(name)) is not None))
-    return _held(m, base, name)
-
-
-def _held(m: Machine, base: Val, name: str) -> Val:
-    """An attribute of which no row says more: a part, or a method that holds the value."""
-    part = inside(m, base)
-    if not base.objs:
-        return part
-    method = m.tables.method(base.type, name)
-    if method is not None and SELF in method.mutates:  # handed on uncalled: `column.apply(names.append)`
-        m.mutate(base.objs, m.place)
-    inherited = m.heap.inherited(base.objs)
-    is_method = m.tables.method(base.type, name) is not None if base.type else not classes_of(m, base)
-    bound = {m.heap.new("method", base.objs, opaque=True)} if is_method else set()
-    return Val(objs=part.objs | inherited | bound)
-
-
-def _library_attribute(m: Machine, ref: str, place: Place) -> Val:
-    if ref.startswith("os.environ"):
-        return Val(ref=ref)
-    if ref == "sys.path":
-        m.channel("search path", "use", place)
-        return Val(ref=ref)
-    effect = m.tables.attribute("modules", ref)
-    if effect is not None:
-        return apply_effect(m, effect, Val(), [], {}, place)
-    m.channel("module:" + ref.partition(".")[0], "use", place)
-    return Val(ref=ref)
 
 
 # --- functions with a meaning of their own ------------------------------------------------------------------------
@@ -482,45 +395,6 @@ def _next(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     return join([elements(m, a) if i == 0 else a for i, a in enumerate(args)])
 
 
-def _getattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    name = plain_text(args[1]) if len(args) >= 2 else None
-    if name is not None:
-        found = attribute(m, args[0], name, place)
-        return join([found, *args[2:]])
-    for one in args[:1]:
-        run_properties(m, one, None, "get", place)
-    return m.unknown(frozenset().union(*(a.objs for a in args)))
-
-
-def _hasattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    for one in args[:1]:
-        run_properties(m, one, plain_text(args[1]) if len(args) == 2 else None, "get", place)
-    return typed("builtins.bool")
-
-
-def _setattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    if args:
-        use: Access = "set" if len(args) == 3 else "delete"
-        run_properties(m, args[0], plain_text(args[1]) if len(args) > 1 else None, use, place, args[2:])
-        if args[0].ref is not None:
-            m.channel("module:" + args[0].ref.partition(".")[0], "set", place)
-        m.patch_any(args[0])
-        m.patch(args[0].objs.union(m.heap.definition(d) for d in args[0].defs), place)
-        for index in args[0].objs:
-            for val in args[1:]:
-                for part in val.objs:
-                    m.heap.hold(index, part)
-    return Val(type="builtins.NoneType", const=None)
-
-
-def _accessor(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    """A class is made an attribute of all frames: from here on, in this process."""
-    name = plain_text(join([*args, *keywords.values()])) or "?"
-    m.shared.accessors.add(name)
-    m.channel(f"accessor:{name}", "set", place)
-    return Val(ref="pandas.api.extensions.accessor")
-
-
 def _str(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if args and isinstance(args[0].const, str):
         return Val(type="builtins.str", const=args[0].const)
@@ -533,15 +407,6 @@ def _super(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val
     objs = first.val.objs if first is not None else frozenset()
     base = own.bases[0] if own is not None and own.bases else None
     return Val(objs, library_base(own), cls=base)
-
-
-def _namespace(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    if args:
-        return attribute(m, args[0], "__dict__", place)
-    m.say(
-        "dynamic-code", "`globals()`, `locals()` or `vars()` gives all names at once; which are used is unknown", place
-    )
-    return m.unknown()
 
 
 def _import_module(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -580,21 +445,12 @@ _SPECIAL: dict[str, Special] = {
     "builtins.max": _choose,
     "builtins.next": _next,
     "concurrent.futures.as_completed": _as_completed,
-    "builtins.getattr": _getattr,
-    "builtins.hasattr": _hasattr,
-    "builtins.setattr": _setattr,
-    "builtins.object.__setattr__": _setattr,
-    "builtins.object.__delattr__": _setattr,
-    "builtins.delattr": _setattr,
-    **{f"pandas.api.extensions.register_{kind}_accessor": _accessor for kind in ("dataframe", "series", "index")},
     "builtins.str": _str,
     "builtins.super": _super,
-    "builtins.globals": _namespace,
-    "builtins.locals": _namespace,
-    "builtins.vars": _namespace,
     "builtins.type": _type,
     "builtins.__import__": _import_module,
     "importlib.import_module": _import_module,
+    **ATTRIBUTE_CALLS,
     **FILE_CALLS,
     "IPython.get_ipython": _history,
 }

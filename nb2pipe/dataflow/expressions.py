@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, global_name
-from nb2pipe.dataflow.calls import attribute, call
+from nb2pipe.dataflow.attributes import attribute
+from nb2pipe.dataflow.calls import call
 from nb2pipe.dataflow.contents import item, keyed, numbered, remember, remember_each
 from nb2pipe.dataflow.effects import apply_effect, elements, has_views, inside, show
 from nb2pipe.dataflow.machine import Machine, Template
