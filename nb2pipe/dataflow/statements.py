@@ -212,10 +212,10 @@ def _decorated(m: Machine, decorators: list[_Decorator | None], val: Val, node: 
 def _decorated_once(m: Machine, decorator: _Decorator, val: Val, node: ast.stmt) -> Val:
     held = Val(val.objs | {m.heap.definition(d) for d in val.defs}, val.type, defs=val.defs)
     result = decorator([held], m.at(node))
-    if result.defs == val.defs and result.defs:
+    if result.defs == val.defs and result.defs and result.objs <= held.objs:
         return val
     for made in result.defs:
-        made.wraps = (*made.wraps, *val.defs)
+        made.wraps = (*made.wraps, *(d for d in val.defs if d is not made))
     return Val(result.objs | held.objs, result.type, defs=result.defs)
 
 
