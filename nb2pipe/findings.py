@@ -322,6 +322,16 @@ CODES: dict[str, Code] = {
         "A text that a run may change is pasted into a query, where a quote in it changes what the query means.",
         "Write `@NAME` in the query and pass `QueryJobConfig(query_parameters=[ScalarQueryParameter(...)])`.",
     ),
+    "class-text": Code(
+        "warning",
+        "The text of a class names its module: `__main__` in a notebook, another one in a pipeline.",
+        "Print its `__name__` if the text should be the same.",
+    ),
+    "module-name": Code(
+        "error",
+        "Code depends on the module in which a function or class of the notebook is defined.",
+        "Use `__name__` or `__qualname__`, which stay the same.",
+    ),
     "late-binding": Code(
         "error",
         "A stored function or object reads a variable that changes later.",

@@ -10,6 +10,7 @@ from nb2pipe.dataflow.effects import Keywords, apply_effect, inside, namespace_o
 from nb2pipe.dataflow.filecalls import Special, plain_text
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.properties import run_properties
+from nb2pipe.dataflow.shown import note_attribute
 from nb2pipe.dataflow.special import classes_of, touch
 from nb2pipe.dataflow.tables import SELF
 from nb2pipe.dataflow.values import IMMUTABLE, Access, Def, Val, join, typed
@@ -20,6 +21,7 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
     if base.ref is not None:
         return _library_attribute(m, f"{base.ref}.{name}", place)
     touch(m, [base], place)
+    note_attribute(m, [*base.defs, *classes_of(m, base)], name, place)
     if name == "__class__" and classes_of(m, base):
         return class_value(m, classes_of(m, base))
     if name == "__dict__" and not base.defs:

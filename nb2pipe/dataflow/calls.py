@@ -25,10 +25,12 @@ from nb2pipe.dataflow.effects import (
     apply_effect,
     elements,
     has_views,
+    show,
     unknown_call,
 )
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
 from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.shown import note_named
 from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
 from nb2pipe.dataflow.texts import run_text, string_references
@@ -162,6 +164,7 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
     if special is not None:
         return special(m, args, keywords, place)
     m.channel("module:" + ref.partition(".")[0], "use", place)
+    note_named(m, ref, [*args, *keywords.values()], place)
     if ref.startswith("builtins.") and _is_exception(ref[9:]):
         return m.fresh(None, frozenset().union(*(a.objs for a in args)) if args else ())
     unbound = _unbound_method(m, ref, args, keywords, place)
@@ -217,6 +220,7 @@ def _unbound_method(m: Machine, ref: str, args: list[Val], keywords: Keywords, p
 
 def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """Call a method of a value."""
+    note_named(m, receiver.type, args, place)
     owned = [own for c in classes_of(m, receiver) if (own := c.method(name)) is not None]
     if owned:
         return join([_own_method(m, own, receiver, args, keywords, place) for own in owned])
@@ -396,6 +400,7 @@ def _next(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
 
 
 def _str(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    show(m, args[:1], place)
     if args and isinstance(args[0].const, str):
         return Val(type="builtins.str", const=args[0].const)
     return typed("builtins.str")

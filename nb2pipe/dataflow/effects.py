@@ -11,6 +11,7 @@ from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, is_name, with_suffix
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.scopes import arguments
+from nb2pipe.dataflow.shown import note_text
 from nb2pipe.dataflow.special import run_overrides, touch
 from nb2pipe.dataflow.sql import pasted, table_path, tables_of
 from nb2pipe.dataflow.summaries import call_function
@@ -120,6 +121,7 @@ def _shows(m: Machine, effect: Effect, values: list[Val], place: Place) -> None:
 def show(m: Machine, values: list[Val], place: Place) -> None:
     """Note that values are turned into text."""
     for val in values:
+        note_text(m, val, place)
         if val.objs or val.type is None:
             root = (val.type or "?").partition(".")[0]
             if root != "builtins":

@@ -131,6 +131,8 @@ def _binop(m: Machine, node: ast.BinOp) -> Val:
     if known is not None:
         return known
     special = touch(m, [left, right], m.at(node))
+    if isinstance(node.op, ast.Mod) and left.type == "builtins.str":
+        show(m, [right], m.at(node))
     found = binary(m, node.op, left, right)
     return join([found, special]) if special.objs else found
 

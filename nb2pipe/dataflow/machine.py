@@ -19,6 +19,10 @@ IPYTHON_HISTORY = frozenset(["_", "__", "___", "_i", "_ii", "_iii", "In", "Out",
 ChannelUse = Literal["set", "use", "seed", "draw", "advance"]
 
 
+Showing = Literal["name", "module", "module read"]
+"""What of a definition is shown: where in its module it stands, or which that is, in text or for itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something happens: cell (from 0), line (from 1) and the line's text, for reasons that people read."""
@@ -111,6 +115,7 @@ class Record:
     defined: list[Def] = field(default_factory=list)
     raised: set[int] = field(default_factory=set)
     touched: dict[frozenset[int], Val] = field(default_factory=dict)
+    shown: dict[tuple[Def, Showing], Place] = field(default_factory=dict)
 
 
 _DATA = ("builtins.", "pandas.", "numpy.ndarray", "tensorflow.Tensor", "torch.utils.data.", "function")

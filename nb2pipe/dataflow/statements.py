@@ -306,6 +306,7 @@ def _take_over(m: Machine, inner: Machine) -> None:
     mine.defined += its.defined
     mine.raised |= its.raised
     mine.dynamic |= its.dynamic
+    mine.shown = {**its.shown, **mine.shown}
 
 
 # --- compound statements ---------------------------------------------------------------------------------------------

@@ -367,6 +367,7 @@ def _pass_on(m: Machine, record: Record, place: Place) -> None:
     mine.builtins |= record.builtins
     mine.unknown_calls += record.unknown_calls
     mine.dynamic |= record.dynamic
+    mine.shown = {**record.shown, **mine.shown}
     for name, (_, maybe) in record.undefined.items():
         if peek(m, name) is None:
             mine.undefined.setdefault(name, (place, maybe or m.maybe > 0))

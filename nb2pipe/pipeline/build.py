@@ -22,7 +22,7 @@ from nb2pipe.notebook.model import Notebook, StepTags
 from nb2pipe.options import Options
 from nb2pipe.pipeline.carried import carried_findings
 from nb2pipe.pipeline.figures import closed, closing
-from nb2pipe.pipeline.forms import unbound, why_module
+from nb2pipe.pipeline.forms import shown, shown_elsewhere, unbound, why_module
 from nb2pipe.pipeline.fragments import alone_on_its_lines, remaining, statement_fragment
 from nb2pipe.pipeline.kubernetes import by_step
 from nb2pipe.pipeline.model import (
@@ -133,6 +133,8 @@ class _Builder:
         self.inside = _inside(flow.modules)
         self.bundled = self._bundled()
         self.unbound = unbound(flow)
+        self.shown = shown(flow)
+        self.findings += shown_elsewhere(flow, self.placement, self.shown)
         self.needs: dict[str, tuple[Requirement, ...]] = {}
         self.futures = {s.index for s in flow.statements if s.kind == "future"}
         self.shared_imports = {s.index for s in flow.statements if s.step is None and s.kind == "import"}
@@ -190,7 +192,7 @@ class _Builder:
         """The IR of one step."""
         placement, name = self.placement, step.name
         tags: StepTags = self.tags[name]
-        reason = why_module(self.flow, step, placement, self.unbound)
+        reason = why_module(self.flow, step, placement, self.unbound, self.shown)
         numbers, edits = metrics(self.flow, step)
         numbers = objective_metrics(self.flow, step, numbers)
         inside = [self.flow.statements[i] for i in {*step.statements, *placement.setup[name], *placement.top[name]}]

@@ -26,8 +26,6 @@ def imports_of(case: catalogue.Case, libraries: Sequence[str]) -> list[str]:
 OPEN = {
     "realistic_python: inventory with dataclasses and enums": "an attribute read from an instance may be its class's",
     "sharing: nan equal by identity": "a number has no identity once it is stored, and nan equals only itself",
-    "hidden: class repr and module name": "__module__ is the generated package",
-    "hidden: function qualname": "__module__ is the generated package",
 }
 """Cases that are not as they should be, each with what is wrong; one that comes right fails until it is taken off."""
 

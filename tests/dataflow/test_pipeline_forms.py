@@ -45,3 +45,21 @@ def test_shared_code_imports_what_its_set_up_needs(tmp_path: Path) -> None:
     ]
     lines = loaded(tmp_path, cells).project.files["nb/shared.py"].splitlines()
     assert lines.index("import os") < lines.index("os.environ['NB_A'] = '3'")
+
+
+CLASS = "class Box:\n    pass"
+
+
+@pytest.mark.parametrize(
+    ("shows", "codes"),
+    [
+        ("print(type(Box()))", ["class-text"]),
+        ("print([Box])", ["class-text"]),
+        ("print(Box.__module__)", ["module-name"]),
+        ("print(Box.__qualname__, type(Box()).__name__, isinstance(Box(), Box))", []),
+        ("print(len([Box]), Box().__class__ is Box)", []),
+    ],
+)
+def test_what_depends_on_the_module_of_a_shared_class_is_said(tmp_path: Path, shows: str, codes: list[str]) -> None:
+    conversion = loaded(tmp_path, [(CLASS, ["shared"]), (shows, ["step:a"]), ("Box()", ["step:b"])])
+    assert [f.code for f in conversion.findings if f.severity != "note"] == codes
