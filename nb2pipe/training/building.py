@@ -65,8 +65,8 @@ class Building:
 
 def blocks(tree: ast.Module, building: Building, lines: Sequence[str], head: str, reason: str) -> tuple[Block, ...]:
     """The blocks, opened by `head`, for the statements of a fragment that make models; neighbours share one."""
-    spans = _spans(tree.body, building, lines)
-    return tuple(Block(first, last, head, reason) for first, last in _merged(spans, lines))
+    spans = _merged(_spans(tree.body, building, lines), lines, _plain_lines(tree, lines))
+    return tuple(Block(first, last, head, reason) for first, last in spans)
 
 
 def _spans(body: Sequence[ast.stmt], building: Building, lines: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -114,21 +114,37 @@ def _begins_line(statement: ast.stmt, lines: Sequence[str]) -> bool:
     return not lines[statement.lineno - 1].encode()[: statement.col_offset].strip()
 
 
-def _merged(spans: Iterable[tuple[int, int]], lines: Sequence[str]) -> list[tuple[int, int]]:
-    """Spans of lines in order; those with nothing but blank lines and comments between them are one."""
+def _merged(spans: Iterable[tuple[int, int]], lines: Sequence[str], plain: frozenset[int]) -> list[tuple[int, int]]:
+    """Spans of lines in order; those with nothing but blank lines, comments and `plain` lines between them are one."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(spans):
-        if found and _can_join(found[-1], first, lines):
+        if found and _can_join(found[-1], first, lines, plain):
             found[-1] = found[-1][0], max(found[-1][1], last)
         else:
             found.append((first, last))
     return found
 
 
-def _can_join(before: tuple[int, int], first: int, lines: Sequence[str]) -> bool:
-    between = [line.strip() for line in lines[before[1] : first - 1]]
+def _can_join(before: tuple[int, int], first: int, lines: Sequence[str], plain: frozenset[int]) -> bool:
+    between = {number: lines[number - 1].strip() for number in range(before[1] + 1, first)}
     same = _indent(lines[before[0] - 1]) == _indent(lines[first - 1])
-    return first <= before[1] or (same and all(not line or line.startswith("#") for line in between))
+    passed = (number in plain or not line or line.startswith("#") for number, line in between.items())
+    return first <= before[1] or (same and all(passed))
+
+
+def _plain_lines(tree: ast.Module, lines: Sequence[str]) -> frozenset[int]:
+    """The lines of assignments that call nothing: in a block they do what they do outside of it."""
+    plain = [n for n in ast.walk(tree) if isinstance(n, ast.Assign) and not _calls(n) and _alone(n, lines)]
+    return frozenset(number for n in plain for number in range(n.lineno, (n.end_lineno or n.lineno) + 1))
+
+
+def _alone(statement: ast.stmt, lines: Sequence[str]) -> bool:
+    rest = lines[(statement.end_lineno or 0) - 1].encode()[statement.end_col_offset :].strip()
+    return _begins_line(statement, lines) and (not rest or rest.startswith(b"#"))
+
+
+def _calls(node: ast.AST) -> bool:
+    return any(isinstance(n, (ast.Call, ast.Yield, ast.YieldFrom, ast.Await, ast.Lambda)) for n in ast.walk(node))
 
 
 def _indent(line: str) -> int:

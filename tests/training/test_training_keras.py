@@ -85,6 +85,28 @@ REWRITES = {
         keras_workers.spread(model).fit(X, y, epochs=2)
         """,
     ),
+    "assignments that call nothing stay in the block, a call parts it": (
+        """
+        hidden = layers.Dense(4)
+        sizes = {"a": 1,
+                 "b": 2}  # what the data has
+        out = layers.Dense(1)
+        seen = list(sizes)
+        model = tf.keras.Sequential([hidden, out])
+        model.fit(X, y)
+        """,
+        """
+        with keras_workers.scope():
+            hidden = layers.Dense(4)
+            sizes = {"a": 1,
+                     "b": 2}  # what the data has
+            out = layers.Dense(1)
+        seen = list(sizes)
+        with keras_workers.scope():
+            model = tf.keras.Sequential([hidden, out])
+        keras_workers.spread(model).fit(X, y)
+        """,
+    ),
     "a loop that also does other things": (
         """
         for rate in (0.1, 0.2):
