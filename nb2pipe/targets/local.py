@@ -22,10 +22,10 @@ from nb2pipe.targets.base import Event, Failure, OnEvent, RunResult, Status, Ste
 from nb2pipe.targets.cache import Cache, code_digest, content_digest, digest_below, key_of, tree_digests
 from nb2pipe.targets.process import Child, Children, OnLine, Process, Stream, spawned, temporary_files
 from nb2pipe.targets.workers import (
-    LAUNCHER_VARIABLES,
     Crew,
     child_name,
     read_result,
+    step_environment,
     suffix_of,
     worker_environments,
 )
@@ -336,7 +336,8 @@ class _Run:
     def _start_workers(self, state: _State) -> None:
         """Starts the step's processes; what others than the chief print goes to their files only."""
         step, state.crew = state.step, Crew(state.results)
-        env, command, show = self._env(step), self._command(state), functools.partial(self._log, state.name)
+        env = step_environment(self.project, {**self.part.env, **step["resources"]["env"]})
+        command, show = self._command(state), functools.partial(self._log, state.name)
         places = worker_environments(step["framework"], workers_of(step), available_cores())
         start, timeout = functools.partial(self.part.start, step), step["resources"]["timeout"]
         for rank, place in enumerate(places):
@@ -370,16 +371,6 @@ class _Run:
         maker = self.states[row["source"]]
         number: int = maker.step["files_out"].index(row["path"])
         return maker.results / "files" / str(number)
-
-    def _env(self, step: Json) -> dict[str, str]:
-        path = os.pathsep.join(filter(None, [str(self.project), os.environ.get("PYTHONPATH")]))
-        here = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
-        if here.get("PYTHONHASHSEED") == "random":  # the same as unset, but workers need one in common
-            del here["PYTHONHASHSEED"]
-        env = {**here, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self.part.env, **step["resources"]["env"]}
-        env.setdefault("PYTHONIOENCODING", "utf-8")
-        env.pop("STEP_REPORTS", None)
-        return env
 
     def _ended(self, state: _State, child: Child, status: int) -> None:
         crew = state.crew

@@ -39,13 +39,13 @@ Start = Callable[[Sequence[str], Mapping[str, str], Path], Process]
 """How a process is started: its command, its environment and its working folder."""
 
 
-def spawned(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Process:
-    """A process that starts afresh, in a group of its own."""
+def spawned(command: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: int = subprocess.DEVNULL) -> Process:
+    """A process that starts afresh, in a group of its own. `stdin` is an open file that it reads from."""
     return subprocess.Popen(
         command,
         env=dict(env),
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nb2pipe.targets.process import Process, spawned, temporary_files
-from nb2pipe.targets.workers import LAUNCHER_VARIABLES
+from nb2pipe.targets.workers import LAUNCHER_VARIABLES, THREADS
 
 Json = Mapping[str, Any]
 CHILD = Path(__file__).with_name("warm_child.py")
@@ -58,10 +58,11 @@ class Warm:
     nothing of that, as a proof needs it: only whole frameworks are imported, and the hash seed is the one asked for.
     """
 
-    def __init__(self, project: Path, steps: Iterable[Json], *, alike: bool = False) -> None:
-        found = frameworks if alike else import_statements
-        self._imports = {step["name"]: found(project, step["code"]) for step in steps}
-        self._late = LATE - {"PYTHONHASHSEED"} if alike else LATE
+    def __init__(self, project: Path, steps: Sequence[Json], *, alike: bool = False) -> None:
+        self._imports = (frameworks if alike else import_statements)(project, steps)
+        packages = [f"import {step['module'].split('.')[0]}" for step in steps]  # they may set what libraries look at
+        self._statements = [*dict.fromkeys(chain(packages, *self._imports.values()))]
+        self._late = (LATE | frozenset(THREADS)) - {"PYTHONHASHSEED"} if alike else LATE
         self._parents: dict[Any, Parent] = {}
         self._lock = threading.Lock()
         self._open = contextlib.ExitStack()
@@ -81,38 +82,63 @@ class Warm:
 
         Where a fork is not to be had the command is started afresh.
         """
-        if not self._imports.get(step["name"]) or sys.platform != "linux":
-            return spawned(command, env, cwd)
+        return self.process(command, env, cwd) if self._imports.get(step["name"]) else spawned(command, env, cwd)
+
+    def process(
+        self, command: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: int = subprocess.DEVNULL
+    ) -> Process:
+        """Starts a command of that form which has the libraries of all steps. It reads from `stdin`, an open file."""
+        if not any(self._imports.values()) or sys.platform != "linux":
+            return spawned(command, env, cwd, stdin)
         early = {name: value for name, value in env.items() if name not in self._late}
         key = tuple(sorted(early.items()))
         with self._lock:
             if key not in self._parents:
-                package = f"import {step['module'].split('.')[0]}"  # it may set what libraries look at
-                self._parents[key] = Parent(
-                    [package, *dict.fromkeys(chain(*self._imports.values()))], {**early, **self._temporary}
-                )
+                threads = {name: env[name] for name in THREADS if name in env}  # a fork may be told another number
+                self._parents[key] = Parent(self._statements, {**early, **threads, **self._temporary})
             parent = self._parents[key]
         own = {name: value for name, value in env.items() if name != "PYTHONHASHSEED" or name in early}
-        return parent.fork(command[2], command[3:], own, cwd) or spawned(command, env, cwd)
+        return parent.fork(command[2], command[3:], own, cwd, stdin) or spawned(command, env, cwd, stdin)
 
 
-def import_statements(project: Path, code: Sequence[str]) -> tuple[str, ...]:
-    """The imports of a step's files that may be done before a fork, as statements."""
-    found: dict[str, None] = {}
-    for name in code:
-        path = project / name
-        if path.suffix == ".py" and path.is_file():
-            found.update(dict.fromkeys(_warmed(ast.parse(path.read_text(encoding="utf-8")))))
+Imports = Mapping[str, Sequence[str]]
+"""For each step by name the statements that may be run before a fork."""
+
+
+def import_statements(project: Path, steps: Sequence[Json]) -> Imports:
+    """The imports of the steps' files, as far as they may be done before a fork."""
+    return {step["name"]: _imported(_trees(project, step["code"])) for step in steps}
+
+
+def _imported(trees: Iterable[ast.Module]) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(statement for tree in trees for statement in _warmed(tree)))
     return (*found, *(more for name, more in LATER.items() if f"import {name}" in found))
 
 
-def frameworks(project: Path, code: Sequence[str]) -> tuple[str, ...]:
-    """The imports of the whole frameworks that a step's files name anywhere, as statements."""
+def frameworks(project: Path, steps: Sequence[Json]) -> Imports:
+    """The imports of the whole frameworks that the steps' files name anywhere.
+
+    What nothing but the formats of artifacts names is not needed: they name all that could be stored.
+    """
+    named = {step["name"]: _named(_trees(project, step["code"])) for step in steps}
+    own = {path for step in steps for path in step["code"] if Path(path).name != "artifacts.py"}
+    needed = _named(_trees(project, sorted(own)))
+    found = {name: sorted(roots & needed) for name, roots in named.items()}
+    return {
+        name: (*(f"import {root}" for root in roots), *(LATER[root] for root in roots if root in LATER))
+        for name, roots in found.items()
+    }
+
+
+def _trees(project: Path, code: Sequence[str]) -> list[ast.Module]:
     paths = [project / name for name in code if name.endswith(".py")]
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    return [ast.parse(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+
+
+def _named(trees: Iterable[ast.Module]) -> set[str]:
+    """The whole frameworks that the files import anywhere."""
     nodes = [n for tree in trees for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
-    named = sorted({root for node in nodes for root in _roots(node)} & FRAMEWORKS)
-    return (*(f"import {name}" for name in named), *(LATER[name] for name in named if name in LATER))
+    return {root for node in nodes for root in _roots(node)} & FRAMEWORKS
 
 
 def _warmed(tree: ast.Module) -> Iterator[str]:
@@ -146,16 +172,24 @@ class Parent:
                 start_new_session=True,
             )
 
-    def fork(self, module: str, words: Sequence[str], env: Mapping[str, str], cwd: Path) -> Process | None:
+    def fork(
+        self,
+        module: str,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        stdin: int = subprocess.DEVNULL,
+    ) -> Process | None:
         """A new process; None when there is no parent any more, or never was."""
         (out, their_out), (err, their_err), (status, their_status) = os.pipe(), os.pipe(), os.pipe()
         theirs = (their_out, their_err, their_status)
-        with tempfile.TemporaryFile() as request:
+        with tempfile.TemporaryFile() as request, Path(os.devnull).open("rb") as nothing:
             asked = {"module": module, "words": [*words], "env": dict(env), "cwd": str(cwd)}
             request.write(json.dumps(asked).encode())
             request.seek(0)
             with contextlib.suppress(OSError), self._lock:
-                socket.send_fds(self._socket, [b"."], [request.fileno(), *theirs])
+                read = nothing.fileno() if stdin == subprocess.DEVNULL else stdin
+                socket.send_fds(self._socket, [b"."], [request.fileno(), read, *theirs])
         for number in theirs:
             os.close(number)
         told = os.fdopen(status, "rb", buffering=0)

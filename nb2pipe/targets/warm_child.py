@@ -2,9 +2,9 @@
 
     python warm_child.py STATEMENT...
 
-Standard input is a socket. Each message on it brings four open files: a request {"module", "words", "env", "cwd"} as
-JSON, the standard output and error of the new process, and a pipe that is told its number and, at its end, its status.
-When the socket is closed, what still runs is ended.
+Standard input is a socket. Each message on it brings five open files: a request {"module", "words", "env", "cwd"} as
+JSON, the standard input, output and error of the new process, and a pipe that is told its number and, at its end, its
+status. When the socket is closed, what still runs is ended.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import NoReturn
 GRACE = 3.0
 """Seconds that processes have between SIGTERM and SIGKILL, once nobody waits for them any more."""
 
-FILES = 4
+FILES = 5
 """How many open files come with a message."""
 
 
@@ -65,15 +65,15 @@ def serve(asked: socket.socket, changed: Mapping[str, str]) -> None:
         if not message:
             end_all(running)
             return
-        request, out, err, status = files
+        request, *streams, status = files
         child = os.fork()
         if child == 0:
             for other in running.values():
                 os.close(other)
             asked.close()
-            become(request, out, err, status, changed)
+            become(request, streams, status, changed)
         running[child] = status
-        for one in (request, out, err):
+        for one in (request, *streams):
             os.close(one)
 
 
@@ -99,14 +99,14 @@ def end_all(running: dict[int, int]) -> None:
             time.sleep(0.01)
 
 
-def become(request: int, out: int, err: int, status: int, changed: Mapping[str, str]) -> NoReturn:
+def become(request: int, streams: list[int], status: int, changed: Mapping[str, str]) -> NoReturn:
     """Makes this fork the process that `python -m MODULE WORDS...` would be, and runs the module."""
     os.setsid()
     os.write(status, f"{os.getpid()}\n".encode())
     os.close(status)
     with open(request, encoding="utf-8") as file:
         asked = json.load(file)
-    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
+    for target, source in enumerate(streams):
         os.dup2(source, target)
         os.close(source)
     os.chdir(asked["cwd"])
@@ -117,8 +117,16 @@ def become(request: int, out: int, err: int, status: int, changed: Mapping[str, 
     sys.path.insert(0, asked["cwd"])
     if "numpy" in sys.modules:  # its global generator was seeded by the import
         importlib.import_module("numpy").random.seed()
+    share_cores(os.environ.get("OMP_NUM_THREADS", ""))
     sys.argv[1:] = asked["words"]
     leave(functools.partial(runpy.run_module, asked["module"], run_name="__main__", alter_sys=True))
+
+
+def share_cores(threads: str) -> None:
+    """Tells torch how many threads it may have: it has asked the environment already, which was that of the parent."""
+    torch = sys.modules.get("torch")
+    if torch is not None and threads.isdecimal() and torch.get_num_threads() != int(threads):
+        torch.set_num_threads(int(threads))
 
 
 def leave(run: Callable[[], object]) -> NoReturn:

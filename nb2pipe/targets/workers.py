@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import signal
@@ -29,6 +30,18 @@ LAUNCHER_VARIABLES = (
 """What launchers of distributed processes set: a step on this machine sees only what is set here."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+
+
+def step_environment(project: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a step's processes: that of this process without what launchers set, and `more`."""
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH")]))
+    here = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+    if here.get("PYTHONHASHSEED") == "random":  # the same as unset, but workers need one in common
+        del here["PYTHONHASHSEED"]
+    env = {**here, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
+    env.setdefault("PYTHONIOENCODING", "utf-8")
+    env.pop("STEP_REPORTS", None)
+    return env
 
 
 def worker_environments(framework: str, count: int, cores: int) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from nb2pipe.pipeline.graph import graph
 from nb2pipe.pipeline.values import parse_value
 from nb2pipe.targets.base import RunResult, StepResult, parameter_texts, read_map
 from nb2pipe.targets.local import Part, run, sigterm_interrupts
+from nb2pipe.targets.process import Process
 from nb2pipe.targets.warm import Warm
+from nb2pipe.targets.workers import step_environment
 from nb2pipe.verify.boundaries import Boundary, Subject, boundaries, last_change
 from nb2pipe.verify.compare.outcome import Outcome, close
 from nb2pipe.verify.judge import Judge
@@ -99,13 +101,21 @@ class Bench:
         self._sources = {cell.index: cell.source for cell in subject.notebook.cells}
         self._count = 0
         self._ran: RunResult | None = None
+        self._steps = read_map(self.project)["pipeline"]["steps"]
+        self._open = ExitStack()
+        self._warm = self._open.enter_context(Warm(self.project, self._steps, alike=True))
         modules = sorted({name for step in subject.flow.steps for name in step.modules})
         beside = subject.path.resolve().parent
-        self._judge = Judge([self.project, beside], subject.project.package, modules, self._temporary)
+        self._judge = Judge([self.project, beside], subject.project.package, modules, self._started)
+
+    def _started(self, command: Sequence[str], cwd: Path, stdin: int) -> Process:
+        """The process that compares."""
+        return self._warm.process(command, step_environment(self.project, self._temporary), cwd, stdin)
 
     def close(self) -> None:
-        """End the process that compares."""
+        """End the process that compares, and that which others are forks of."""
         self._judge.close()
+        self._open.close()
 
     def compared(self, given: Mapping[str, Any], repeat: int, on_note: OnNote) -> Comparisons:
         """Both run at the same time, then compared; with `repeat` the notebook is run again."""
@@ -140,10 +150,13 @@ class Bench:
     def run_pipeline(self, given: Mapping[str, Any]) -> RunResult:
         """One run of the pipeline, every step with one worker; nothing comes from a cache."""
         folders: dict[str, Any] = {"notebook_dir": self._home, "runs_dir": self.folder / "runs"}
-        steps = read_map(self.project)["pipeline"]["steps"]
-        with Warm(self.project, steps, alike=True) as warm:
-            part = Part(frozenset(step["name"] for step in steps), env=self._temporary, start=warm.start)
-            return run(self.project, given, part=part, workers=1, cache=False, **folders)
+        return run(self.project, given, part=self._part, workers=1, cache=False, **folders)
+
+    @property
+    def _part(self) -> Part:
+        """All steps, as forks where they can be."""
+        names = frozenset(step["name"] for step in self._steps)
+        return Part(names, env=self._temporary, start=self._warm.start)
 
     def spread(self, given: Mapping[str, Any], on_note: OnNote) -> Iterator[Spread]:
         """The steps that have workers, run with them, against the last run."""
@@ -151,7 +164,7 @@ class Bench:
         if self._ran is None or not any(step["framework"] for step in described["steps"]):
             return
         on_note("running the steps that have workers with all of them")
-        trained = Trained(self.project, described, given, self._ran, self._home)
+        trained = Trained(self.project, described, given, self._ran, self._home, self._part)
         yield from spread(trained, self.subject.pipeline.findings, self._judge)
 
     @property

@@ -5,44 +5,42 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from nb2pipe.targets.process import Process
 from nb2pipe.verify.storing import storing
 
 Rows = Mapping[str, Mapping[str, str]]
+Start = Callable[[Sequence[str], Path, int], Process]
+"""How the process is started: its command, its folder, and the open file that it reads from."""
+
+HOME = Path(__file__).resolve().parents[2]
+"""Where the process finds nb2pipe."""
 
 
 class Judge:
-    """Asks the child process `nb2pipe.verify.compare.child`; a new one is started when it dies.
+    """Asks the child process `nb2pipe.verify.compare.child`; a new one is started when it dies."""
 
-    `temporary` are the variables that say where its temporary files go.
-    """
-
-    def __init__(
-        self, paths: Sequence[Path], package: str, modules: Sequence[str], temporary: Mapping[str, str]
-    ) -> None:
-        self._temporary = temporary
+    def __init__(self, paths: Sequence[Path], package: str, modules: Sequence[str], start: Start) -> None:
         self._first = {"paths": [*map(str, paths)], "package": package, "modules": [*modules], "storing": storing()}
-        self._process = self._started()
+        self._start = start
+        self._threads = ThreadPoolExecutor(1)  # a fork is had only when its parent has imported
+        self._child = self._threads.submit(self._started)
 
-    def _started(self) -> subprocess.Popen[str]:
-        home = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nb2pipe.verify.compare.child"],
-            env={**os.environ, **self._temporary, "PYTHONPATH": path, "MPLBACKEND": "Agg"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        _send(process, self._first)
-        return process
+    def _started(self) -> _Child:
+        theirs, ours = os.pipe()
+        try:
+            process = self._start([sys.executable, "-m", "nb2pipe.verify.compare.child"], HOME, theirs)
+        finally:
+            os.close(theirs)
+        child = _Child(process, os.fdopen(ours, "w", encoding="utf-8"))
+        child.send(self._first)
+        return child
 
     def compare(self, names: Sequence[str], notebook: Path, pipeline: Path, tolerance: float = 0.0) -> Rows:
         """For each name its type, verdict and detail; both paths are artifacts, or values stored by a probe.
@@ -62,29 +60,42 @@ class Judge:
         return self._asked([], {"describe": list(names), "pipeline": str(pipeline)})
 
     def _asked(self, names: Sequence[str], request: Mapping[str, Any]) -> Rows:
-        _send(self._process, request)
-        assert self._process.stdout is not None
-        answer = self._process.stdout.readline()
+        child = self._child.result()
+        child.send(request)
+        answer = child.answers.readline()
         if answer:
             rows: Rows = json.loads(answer)
             return rows
-        self.close()
-        self._process = self._started()
-        why = f"the process that compared it ended with status {self._process.returncode}"
+        why = f"the process that compared it ended with status {child.ended()}"
+        self._child = self._threads.submit(self._started)
         return {name: {"type": "", "verdict": "not proved", "detail": why} for name in names}
 
     def close(self) -> None:
         """End the process."""
-        for pipe in (self._process.stdin, self._process.stdout):
+        with contextlib.suppress(OSError):
+            self._child.result().ended()
+        self._threads.shutdown()
+
+
+class _Child:
+    """The process and the pipes to it."""
+
+    def __init__(self, process: Process, requests: TextIO) -> None:
+        assert process.stdout is not None
+        self._process, self._requests, self.answers = process, requests, process.stdout
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """A request, which is answered with a line of `answers`."""
+        with contextlib.suppress(OSError):  # it died: the missing answer says so
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
+
+    def ended(self) -> int:
+        """The exit status, after it was ended."""
+        for pipe in (self._requests, self._process.stdout, self._process.stderr):
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
-        self._process.kill()
-        self._process.wait()
-
-
-def _send(process: subprocess.Popen[str], request: Mapping[str, Any]) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(OSError):  # it died: the missing answer says so
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()

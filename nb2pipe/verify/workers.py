@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,13 +38,14 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A project that was run with one worker: `ran` in the notebook's folder `home`."""
+    """A project that was run with one worker: `ran` in the notebook's folder `home`; `part` was all of it."""
 
     project: Path
     described: Mapping[str, Any]
     given: Mapping[str, Any]
     ran: RunResult
     home: Path
+    part: Part
 
 
 def spread(trained: Trained, findings: tuple[Finding, ...], judge: Judge) -> Iterator[Spread]:
@@ -60,7 +61,7 @@ def spread(trained: Trained, findings: tuple[Finding, ...], judge: Judge) -> Ite
 
 def _step(trained: Trained, step: Mapping[str, Any], judge: Judge, warned: str) -> Iterator[Spread]:
     name, workers = step["name"], step["workers"]
-    part = Part(frozenset({name}), trained.ran.run_dir)
+    part = replace(trained.part, steps=frozenset({name}), given=trained.ran.run_dir)
     folders: dict[str, Any] = {"notebook_dir": trained.home, "runs_dir": trained.ran.run_dir.parent}
     many = run(trained.project, trained.given, part=part, cache=False, **folders)
     if many.error is not None:

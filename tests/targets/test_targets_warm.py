@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,16 +157,16 @@ def load():
 
 def test_only_libraries_are_imported_before_the_fork(folder: Path) -> None:
     step = row(folder, CODE)
-    found = import_statements(folder, step["code"])
+    found = import_statements(folder, [step])["step"]
     assert found == (
         "import numpy as np, pandas",
         "import numpy as np",
         "from sklearn.svm import SVC",
         "import pyarrow.parquet",
     )
-    assert import_statements(folder, [*step["code"], "own/gone.py", "own"]) == found
+    assert import_statements(folder, [{**step, "code": [*step["code"], "own/gone.py", "own"]}])["step"] == found
     row(folder, "import torch\nimport helpers\n")
-    assert import_statements(folder, step["code"]) == ("import torch", "import torch._dynamo")
+    assert import_statements(folder, [step])["step"] == ("import torch", "import torch._dynamo")
 
 
 @pytest.mark.parametrize(("code", "forks"), [("import helpers", False), ("import numpy", True)])
@@ -180,19 +181,42 @@ def test_a_step_without_them_starts_afresh(folder: Path, code: str, forks: bool)
 def test_forks_that_must_be_alike_share_whole_frameworks_and_the_hash_seed(folder: Path) -> None:
     for name in ("torch/__init__.py", "torch/_dynamo.py"):
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("")
+        (folder / name).write_text("get_num_threads, told = lambda: 4, []\nset_num_threads = told.append\n")
     code = "import numpy\ndef step():\n    from torch.nn import functional\n"
     step, env = row(folder, code), environment(folder, PYTHONHASHSEED="7")
-    assert frameworks(folder, step["code"]) == ("import torch", "import torch._dynamo")
+    assert frameworks(folder, [step])["step"] == ("import torch", "import torch._dynamo")
     (folder / "own" / "task.py").write_text(
-        "import sys\nprint(hash('a'), 'torch' in sys.modules, 'numpy' in sys.modules)"
+        "import sys\ntorch = sys.modules.get('torch')\nprint(hash('a'), torch and torch.told, 'numpy' in sys.modules)"
     )
     command = [sys.executable, "-m", "own.task"]
     fresh = ended(spawned(command, env, folder / "work"))[1].split()
     with Warm(folder, [step], alike=True) as warm:
-        process = warm.start(step, command, env, folder / "work")
-        assert isinstance(process, Fork)
-        assert ended(process)[1].split() == [fresh[0], "True", "False"]
+        for threads, told in (("4", "[]"), ("3", "[3]")):
+            process = warm.start(step, command, {**env, "OMP_NUM_THREADS": threads}, folder / "work")
+            assert isinstance(process, Fork)
+            assert ended(process)[1].split() == [fresh[0], told, "False"]
+
+
+def test_frameworks_that_only_formats_of_artifacts_name_are_not_imported(folder: Path) -> None:
+    (folder / "own" / "artifacts.py").write_text("def load():\n    import keras\n    import torch\n")
+    code = ["own/artifacts.py", "own/step.py"]
+    first, second = {**row(folder, "import torch"), "code": code}, {"name": "second", "code": code[:1]}
+    torch = ("import torch", "import torch._dynamo")
+    assert frameworks(folder, [first, second]) == {"step": torch, "second": torch}
+    row(folder, "import numpy")
+    assert frameworks(folder, [first, second]) == {"step": (), "second": ()}
+
+
+def test_a_fork_reads_what_it_is_given(folder: Path) -> None:
+    (folder / "own" / "task.py").write_text("print(input())")
+    command = [sys.executable, "-m", "own.task"]
+    for code in ("import numpy", "import helpers"):
+        with Warm(folder, [row(folder, code)]) as warm, tempfile.TemporaryFile() as file:
+            file.write(b"asked\n")
+            file.seek(0)
+            process = warm.process(command, environment(folder), folder / "work", file.fileno())
+            assert isinstance(process, Fork) == (code == "import numpy")
+            assert ended(process)[1] == "asked\n"
 
 
 def test_nobody_is_left_when_whoever_waits_is_killed(folder: Path) -> None:

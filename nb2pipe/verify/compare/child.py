@@ -37,7 +37,10 @@ READERS = {"pandas": ("pyarrow.parquet",), "sklearn": ("joblib", "pandas", "pyar
 def main() -> None:
     """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print on import is no answer
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nothing, stream)  # what libraries print is no answer, and nobody reads it
+    os.environ["MPLBACKEND"] = "Agg"
     warnings.simplefilter("ignore")
     sys.setrecursionlimit(5000)
     first = json.loads(sys.stdin.readline() or "{}")
