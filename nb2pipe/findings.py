@@ -382,4 +382,12 @@ CODES: dict[str, Code] = {
     "not-ended": Code("error", "The run had not ended when waiting stopped.", "Look again with `nb2pipe runs show`."),
     "no-builder": Code("error", "There is nothing here that builds images.", "Install docker, podman or gcloud."),
     "build-failed": Code("error", "The image was not built.", "Correct what the builder said."),
+    "not-locked": Code(
+        "error",
+        "There are no files with hashes for the requirements of the image.",
+        "Correct requirements.txt, or the network and the index (UV_INDEX_URL), then build again.",
+    ),
+    "stale-lock": Code(
+        "error", "requirements.lock is not of these requirements.", "Delete it: `nb2pipe build` makes it anew."
+    ),
 }

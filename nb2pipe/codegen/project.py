@@ -186,6 +186,8 @@ def _scaffold(pipeline: Pipeline, package: str, modules: Sequence[str], platform
     beam = pipeline.shared.beam or any(step.beam for step in pipeline.steps)
     helpers = helper_files((step.framework for step in pipeline.steps), reports, beam)
     launched = values["kfp"]["launch"]
+    if launched["packages"]:
+        files["requirements-jobs.txt"] = render("project/requirements-jobs.txt.j2", **values)
     helpers = list(dict.fromkeys([*helpers, *launched["files"]]))
     templates = {name: "jobs_" + platform + ".py" if name == "jobs.py" else name for name in helpers}
     files |= {f"{package}/{name}": render(f"package/{template}.j2", **values) for name, template in templates.items()}

@@ -80,7 +80,7 @@ def build(flow: Flow, options: Options, storage: Storage) -> Pipeline:
         dropped=_dropped(flow),
         findings=tuple(dict.fromkeys(findings)),
         python=major_minor,
-        base_image=options.base_image or f"python:{major_minor}-slim",
+        base_image=options.base_image or f"python:{major_minor}-slim-bookworm",
         image=options.image,
         cell_ids=tuple(c.id for c in flow.notebook.cells),
         modules=tuple(ModuleFile(path, text) for path, text in sorted(flow.modules.items())),

@@ -27,6 +27,7 @@ PURPOSES: Mapping[str, str] = {
     "README.md": "what the project is and how to run it",
     "pyproject.toml": "makes the project a package",
     "requirements.txt": "what the steps import, pinned",
+    "requirements-jobs.txt": "what an image needs beside that to start jobs",
     "Dockerfile": "an image with the project in it",
     ".dockerignore": "what stays out of the image",
     ".gitignore": "what stays out of the repository",

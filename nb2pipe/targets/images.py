@@ -12,6 +12,7 @@ from typing import Any
 
 from nb2pipe.findings import Nb2pipeError, finding
 from nb2pipe.targets.base import Event, OnEvent, read_map
+from nb2pipe.targets.locks import LOCK, PLATFORMS, locked
 
 REFERENCE = re.compile(
     r"(?:[a-zA-Z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*:[\w][\w.-]{0,127}"
@@ -38,33 +39,42 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """A program that builds images: how it is asked whether it can, to build, and to push ((): building pushes)."""
+    """A program that builds images: how it is asked whether it can, to build, and to push ((): building pushes), and
+    the platforms that it builds for."""
 
     works: tuple[str, ...]
     build: tuple[str, ...]
     push: tuple[str, ...]
+    platforms: tuple[str, ...] = tuple(PLATFORMS)
 
 
+BUILD = ("build", "--platform", "PLATFORM", "--tag", "IMAGE", ".")
 BUILDERS: Mapping[str, Builder] = {
-    "docker": Builder(("info",), ("build", "--tag", "IMAGE", "."), ("push", "IMAGE")),
-    "podman": Builder(("info",), ("build", "--tag", "IMAGE", "."), ("push", "IMAGE")),
-    "gcloud": Builder(("auth", "print-access-token", "--quiet"), ("builds", "submit", "--tag", "IMAGE", "."), ()),
+    "docker": Builder(("info",), BUILD, ("push", "IMAGE")),
+    "podman": Builder(("info",), BUILD, ("push", "IMAGE")),
+    "gcloud": Builder(
+        ("auth", "print-access-token", "--quiet"), ("builds", "submit", "--tag", "IMAGE", "."), (), ("linux/amd64",)
+    ),
 }
-"""In the order in which they are tried; IMAGE stands for the image."""
+"""In the order in which they are tried; IMAGE and PLATFORM stand for the image and its platform."""
 
 
-def built(project: Path, image: str, *, push: bool, on_event: OnEvent) -> Built:
-    """Builds the image of a project that was generated for `image`. Raises BuildError, ProjectError."""
+def built(project: Path, image: str, *, push: bool, platform: str, on_event: OnEvent) -> Built:
+    """Builds the image of a project that was generated for `image`, for clusters of a `platform` (see PLATFORMS).
+
+    What it installs is locked first, where that is not done already. Raises BuildError, LockError, ProjectError.
+    """
     check_reference(image)
     described = read_map(project)["pipeline"]
     if described.get("image") != image:
         message = f"{project} was generated for the image {described.get('image')}, not for {image}."
         raise BuildError([finding("stale-project", message, hint=f"Run `nb2pipe build NOTEBOOK --image {image}`.")])
-    name, program = _builder(push, on_event)
-    wanted = BUILDERS[name]
+    locked(project, described, platform, on_event)
+    name, program = _builder(push, platform, on_event)
+    wanted, values = BUILDERS[name], {"IMAGE": image, "PLATFORM": platform}
     for words in (wanted.build, wanted.push if push else ()):
         if words:
-            _run(name, [program, *(image if word == "IMAGE" else word for word in words)], project, on_event)
+            _run(name, [program, *(values.get(word, word) for word in words)], project, on_event)
     return Built(image, name, push or not wanted.push)
 
 
@@ -77,13 +87,15 @@ def check_reference(image: str) -> None:
         )
 
 
-def _builder(push: bool, on_event: OnEvent) -> tuple[str, str]:
+def _builder(push: bool, platform: str, on_event: OnEvent) -> tuple[str, str]:
     """The first builder that is installed and works, and its program. Raises BuildError."""
     why = []
     for name, builder in BUILDERS.items():
         program = shutil.which(name)
         if program is None:
             why.append(f"{name} is not installed")
+        elif platform not in builder.platforms:
+            why.append(f"{name} does not build for {platform}")
         elif not builder.push and not push:
             why.append(f"{name} builds only what it pushes: add --push")
         elif _works([program, *builder.works]):
@@ -91,7 +103,8 @@ def _builder(push: bool, on_event: OnEvent) -> tuple[str, str]:
         else:
             why.append(f"`{name} {' '.join(builder.works[:2])}` fails")
             on_event(Event("note", None, f"{name} is there, but does not work"))
-    raise BuildError([finding("no-builder", f"No image can be built here: {'; '.join(why)}.")])
+    hint = f"Install docker, podman or gcloud, or build the folder with what you have: its {LOCK} is made."
+    raise BuildError([finding("no-builder", f"No image can be built here: {'; '.join(why)}.", hint=hint)])
 
 
 def _works(command: list[str]) -> bool:

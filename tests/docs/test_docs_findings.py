@@ -56,6 +56,8 @@ WITHOUT = {
     "missing-place": "said by `submit`, `runs` or `build`",
     "no-answer": "said by `submit`, `runs` or `build`",
     "no-builder": "said by `submit`, `runs` or `build`",
+    "not-locked": "said by `submit`, `runs` or `build`",
+    "stale-lock": "said by `submit`, `runs` or `build`",
     "not-a-platform": "said by `submit`, `runs` or `build`",
     "not-allowed": "said by `submit`, `runs` or `build`",
     "not-ended": "said by `submit`, `runs` or `build`",

@@ -9,14 +9,27 @@ from pathlib import Path
 import doors
 import pytest
 from click.testing import CliRunner, Result
+from wheels import add_wheel, only_from
 
 from nb2pipe.cli import cli
 
+CELLS = [("x = 1", ["step:a"]), ("print(x + 1)", ["step:b"])]
 IMAGE = "registry.example.com/team/means:1.2"
 PROGRAM = """#!/bin/sh
 echo "$(basename "$0") $*" >> "{log}"
 case "$*" in {fails}) echo "no engine"; exit 1;; esac
 """
+
+
+@pytest.fixture(autouse=True)
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index that has nothing but kfp."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    add_wheel(folder, "kfp", "2.17.0", ["nothing-that-is-there"])
+    for name, value in only_from(folder, tmp_path / "cache").items():
+        monkeypatch.setenv(name, value)
+    return folder
 
 
 def builders(folder: Path, monkeypatch: pytest.MonkeyPatch, **fails: str) -> Path:
@@ -37,10 +50,10 @@ def builders(folder: Path, monkeypatch: pytest.MonkeyPatch, **fails: str) -> Pat
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A notebook and its project, generated for the image."""
     folder = tmp_path_factory.mktemp("image")
-    cells = [("import yaml\nx = yaml.safe_load('1')", ["step:a"]), ("print(x)", ["step:b"])]
-    (folder / "means.ipynb").write_text(json.dumps(doors.notebook(cells)))
+    (folder / "means.ipynb").write_text(json.dumps(doors.notebook(CELLS)))
     done = CliRunner().invoke(cli, ["convert", str(folder / "means.ipynb"), "--image", IMAGE])
     assert done.exit_code == 0, done.output
+    (folder / "means" / "requirements.txt").write_text("")
     return folder / "means"
 
 
@@ -49,14 +62,20 @@ def build(project: Path, *words: str) -> Result:
 
 
 NEVER = "NEVER"
+BUILD = f"build --platform linux/amd64 --tag {IMAGE} ."
 
 
 @pytest.mark.parametrize(
     ("there", "words", "asked"),
     [
-        ({"docker": NEVER}, (), ["docker info", f"docker build --tag {IMAGE} ."]),
-        ({"docker": NEVER}, ("--push",), ["docker info", f"docker build --tag {IMAGE} .", f"docker push {IMAGE}"]),
-        ({"docker": "info", "podman": NEVER}, (), ["docker info", "podman info", f"podman build --tag {IMAGE} ."]),
+        ({"docker": NEVER}, (), ["docker info", f"docker {BUILD}"]),
+        ({"docker": NEVER}, ("--push",), ["docker info", f"docker {BUILD}", f"docker push {IMAGE}"]),
+        ({"docker": "info", "podman": NEVER}, (), ["docker info", "podman info", f"podman {BUILD}"]),
+        (
+            {"gcloud": NEVER, "podman": NEVER},
+            ("--push", "--platform", "linux/arm64"),
+            ["podman info", f"podman {BUILD.replace('amd64', 'arm64')}", f"podman push {IMAGE}"],
+        ),
         (
             {"gcloud": NEVER},
             ("--push",),
@@ -84,6 +103,7 @@ def test_what_builders_are_asked(
         ({}, (), "no-builder"),
         ({"docker": "info"}, (), "no-builder"),
         ({"gcloud": NEVER}, (), "no-builder"),
+        ({"gcloud": NEVER}, ("--push", "--platform", "linux/arm64"), "no-builder"),
         ({"docker": "build*"}, (), "build-failed"),
         ({"docker": "push*"}, ("--push",), "build-failed"),
     ],
@@ -129,22 +149,23 @@ def test_a_dockerfile_is_what_engineers_expect(path: Path) -> None:
     rows = instructions(path.read_text())
     words = [word for word, _ in rows]
     assert (words[0], words.count("FROM")) == ("FROM", 1)
-    assert re.fullmatch(r"python:3\.\d+-slim", rows[0][1])
+    assert re.fullmatch(r"python:3\.\d+-slim-bookworm", rows[0][1])
     assert words[-2:] == ["USER", "ENTRYPOINT"]
     assert rows[-2][1] == "10001"
     assert isinstance(json.loads(rows[-1][1]), list)
     texts = [rest for _, rest in rows]
-    installs = [i for i, rest in enumerate(texts) if "pip install" in rest]
+    [install] = [i for i, rest in enumerate(texts) if "pip install" in rest]
     copies = {rest.split(" ")[0]: i for i, (word, rest) in enumerate(rows) if word == "COPY"}
-    assert all("--no-cache-dir" in texts[i] for i in installs)
-    assert copies.pop("requirements.txt") < installs[0]
-    assert max(installs) < min(copies.values())
+    assert texts[install] == ("pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.lock")
+    assert copies.pop("requirements.txt") < install < min(copies.values())
     assert not [rest for word, rest in rows if word == "RUN" and re.search(r"sudo|curl|apt|;|\|", rest)]
     assert not [rest for word, rest in rows if word == "ENV" and re.search(r"TOKEN|SECRET|PASSWORD|KEY", rest)]
     ignored = (path.parent / ".dockerignore").read_text().split() if (path.parent / ".dockerignore").exists() else None
     if ignored is not None:
         assert ignored[0] == "*"
-        assert {f"!{name}" for name in ("requirements.txt", *copies)} <= {one.rstrip("/") for one in ignored}
+        assert {f"!{name}" for name in ("requirements.txt", "requirements.lock", *copies)} <= {
+            one.rstrip("/") for one in ignored
+        }
 
 
 @pytest.mark.parametrize("path", dockerfiles(), ids=lambda path: path.parent.parent.name)

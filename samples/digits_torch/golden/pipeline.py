@@ -73,7 +73,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 @embedded("digits_torch/steps/load.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "scikit-learn==1.9.1",
@@ -94,7 +94,7 @@ def load(
 
 @embedded("digits_torch/shared.py", "digits_torch/steps/split.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "scikit-learn==1.9.1",
@@ -142,7 +142,7 @@ def split(
     "jobs/train.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],
@@ -195,7 +195,7 @@ def train(
 
 @embedded("digits_torch/shared.py", "digits_torch/steps/evaluate.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
@@ -227,7 +227,7 @@ def evaluate(
 
 @embedded("digits_torch/shared.py", "digits_torch/steps/report.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
@@ -264,7 +264,7 @@ def report(
     "jobs/tune.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],

@@ -73,10 +73,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 @embedded("housing_xgboost/steps/load.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -95,12 +95,12 @@ def load(
 
 @embedded("housing_xgboost/shared.py", "housing_xgboost/steps/prepare.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def prepare(
@@ -140,7 +140,7 @@ def prepare(
     "jobs/train.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],
@@ -192,12 +192,12 @@ def train(
 
 @embedded("housing_xgboost/shared.py", "housing_xgboost/steps/evaluate.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "xgboost==3.2.0",
     ],
 )
@@ -226,12 +226,12 @@ def evaluate(
 
 @embedded("housing_xgboost/shared.py", "housing_xgboost/steps/explain.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "xgboost==3.2.0",
     ],
 )
@@ -261,7 +261,7 @@ def explain(
     "jobs/tune.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],

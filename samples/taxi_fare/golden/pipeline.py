@@ -73,10 +73,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 @embedded("taxi_fare/steps/load.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -95,10 +95,10 @@ def load(
 
 @embedded("taxi_fare/steps/clean.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def clean(
@@ -117,11 +117,11 @@ def clean(
 
 @embedded("taxi_fare/shared.py", "taxi_fare/steps/features.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "scikit-learn==1.9.1",
     ],
 )
@@ -151,12 +151,12 @@ def features(
 
 @embedded("taxi_fare/shared.py", "taxi_fare/steps/train.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "scikit-learn==1.9.1",
     ],
 )
@@ -185,13 +185,13 @@ def train(
 
 @embedded("taxi_fare/shared.py", "taxi_fare/steps/evaluate.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "scikit-learn==1.9.1",
     ],
 )
@@ -232,7 +232,7 @@ def evaluate(
     "jobs/tune.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],

@@ -76,7 +76,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
     "taxi_fare_beam/steps/prepare.py",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "apache-beam[gcp]==2.77.0",
         "pandas==3.1.1",
@@ -124,7 +124,7 @@ def prepare(
 
 @embedded("taxi_fare_beam/shared.py", "taxi_fare_beam/steps/train.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
@@ -151,7 +151,7 @@ def train(
 
 @embedded("taxi_fare_beam/shared.py", "taxi_fare_beam/steps/evaluate.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
@@ -179,7 +179,7 @@ def evaluate(
 
 @embedded("taxi_fare_beam/shared.py", "taxi_fare_beam/steps/report.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "apache-beam==2.77.0",
         "cloudpickle==3.1.3",

@@ -73,10 +73,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 @embedded("taxi_fare_keras/steps/load.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -95,11 +95,11 @@ def load(
 
 @embedded("taxi_fare_keras/steps/split.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def split(
@@ -130,7 +130,7 @@ def split(
     "jobs/train.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],
@@ -164,13 +164,13 @@ def train(
 
 @embedded("taxi_fare_keras/shared.py", "taxi_fare_keras/steps/evaluate.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "keras==3.15.1",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "tensorflow==2.21.0",
         "tf-keras==2.21.0",
     ],
@@ -206,7 +206,7 @@ def evaluate(
     "jobs/tune.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],

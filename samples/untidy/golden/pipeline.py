@@ -72,11 +72,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 @embedded("untidy/steps/load.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -96,10 +96,10 @@ def load(
 
 @embedded("untidy/steps/clean.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def clean(
@@ -123,11 +123,11 @@ def clean(
 
 @embedded("untidy/steps/rank.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def rank(
@@ -151,10 +151,10 @@ def rank(
 
 @embedded("untidy/steps/report.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def report(

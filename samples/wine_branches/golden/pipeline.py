@@ -73,7 +73,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 @embedded("wine_branches/shared.py", "wine_branches/steps/prepare.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "scikit-learn==1.9.1",
@@ -105,7 +105,7 @@ def prepare(
 
 @embedded("wine_branches/shared.py", "wine_branches/steps/forest.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
@@ -140,7 +140,7 @@ def forest(
 
 @embedded("wine_branches/shared.py", "wine_branches/steps/linear.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
@@ -175,7 +175,7 @@ def linear(
 
 @embedded("wine_branches/shared.py", "wine_branches/steps/compare.py")
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
@@ -225,7 +225,7 @@ def compare(
     "jobs/tune.yaml",
 )
 @dsl.component(
-    base_image="python:3.11-slim",
+    base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "kubernetes>=30",
     ],
