@@ -186,6 +186,11 @@ CODES: dict[str, Code] = {
     "hidden-file": Code(
         "error", "A file crosses steps in a way that cannot be followed.", "Write and read it in the same step."
     ),
+    "file-times": Code(
+        "warning",
+        "A step asks when a file was changed that another step wrote.",
+        "Runs on this machine keep it, storage of a platform may not: hand on the time, or sort by name.",
+    ),
     "unpicklable": Code(
         "error", "A value that cannot be stored crosses steps.", "Create it in a `shared` cell or in each step."
     ),

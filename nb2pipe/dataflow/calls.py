@@ -305,7 +305,7 @@ def _is_decorated(made: Def, by: str) -> bool:
 def _iterated(type_name: str, how: Order = "as it is") -> Special:
     def build(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
         if "key" in keywords:
-            _called_on(m, keywords["key"], [elements(m, a) for a in args], place)
+            _called_on_each(m, keywords["key"], args, place)
         parts = frozenset().union(*(elements(m, a).objs for a in args)) if args else frozenset()
         parts = parts.union(*(v.objs for k, v in keywords.items() if k != "key"))
         made = m.fresh(type_name, parts)
@@ -350,6 +350,13 @@ def _called_on(m: Machine, function: Val, args: list[Val], place: Place) -> Val:
         return call_value(m, function, args, {}, place)
 
 
+def _called_on_each(m: Machine, function: Val, args: list[Val], place: Place) -> None:
+    """A key is called on what is sorted or chosen from, one by one where that is known."""
+    known = args if len(args) > 1 else rows(m, args[0]) if args else []
+    for val in known if known is not None else [elements(m, a) for a in args]:
+        _called_on(m, function, [val], place)
+
+
 def _map(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if not args:
         return m.unknown()
@@ -387,7 +394,7 @@ def _filter(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Va
 def _choose(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """min, max, next, reduce-like: one of the elements or of the arguments."""
     if "key" in keywords:
-        _called_on(m, keywords["key"], [elements(m, a) for a in args], place)
+        _called_on_each(m, keywords["key"], args, place)
     several = [*args] if len(args) > 1 else [elements(m, a) for a in args]
     several += [v for k, v in keywords.items() if k == "default"]
     return join(several) if several else m.unknown()

@@ -14,6 +14,7 @@ from nb2pipe.dataflow.forward import Forward, statements_of
 from nb2pipe.dataflow.hidden import (
     channel_findings,
     external_order,
+    file_times,
     outside_data,
     prepares_files,
     set_ups,
@@ -322,7 +323,8 @@ def _hidden(
     shared = [s for s in statements if s.step is None]
     steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
     found = channel_findings(shared, steps)
-    return found + file_flow(flows, statements, here, {root_of(path) for path in modules})
+    found += file_flow(flows, statements, here, {root_of(path) for path in modules})
+    return found + file_times(flows, statements)
 
 
 def _names(statements: Sequence[Statement], cells: Sequence[PyCell], layout: Layout) -> list[Finding]:
@@ -411,7 +413,8 @@ def _stored(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
             found += _own_caches(flow, need, reached, forward, data)
         for bundle in flow.bundles:
             message = f"{', '.join(bundle)} share identity and travel together in one artifact"
-            found.append(finding("alias-across-steps", message, cell=flow.cells[-1], line=1, name=bundle[0]))
+            place = flow.joined_at[bundle]
+            found.append(finding("alias-across-steps", message, cell=place.cell, line=place.line, name=bundle[0]))
     return found
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nb2pipe.dataflow.machine import FileEvent, Place
-from nb2pipe.dataflow.model import Statement
+from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.dataflow.paths import located
 from nb2pipe.findings import Finding, finding
 
 OUTSIDE = "outside data"
+FILE_TIMES = "file times"
 EVERYWHERE = ("process", "environment", "search path")
 
 
@@ -160,6 +161,18 @@ def _word(channel: str) -> str:
     kind, _, name = channel.partition(":")
     words = {"random": "the {} random generator", "accessor": "the accessor {}", "module": "the state of {}"}
     return words.get(kind, f"the {channel}").format(name)
+
+
+def file_times(flows: Iterable[StepFlow], statements: Sequence[Statement]) -> list[Finding]:
+    """Where steps ask when a file was changed that another step gives: storage in between may forget that."""
+    found = []
+    for flow in flows:
+        given = [path for path, source in flow.files_in if source is not None]
+        asked = [e.place for e in events(statements[i] for i in flow.statements) if e.channel == FILE_TIMES]
+        if given and asked:
+            message = f"{asked[0]} asks when a file was changed, and {given[0]} comes from another step"
+            found.append(finding("file-times", message, cell=asked[0].cell, line=asked[0].line, name=given[0]))
+    return found
 
 
 def external_order(steps: Sequence[tuple[str, Sequence[Statement]]]) -> dict[str, str]:

@@ -63,3 +63,19 @@ CLASS = "class Box:\n    pass"
 def test_what_depends_on_the_module_of_a_shared_class_is_said(tmp_path: Path, shows: str, codes: list[str]) -> None:
     conversion = loaded(tmp_path, [(CLASS, ["shared"]), (shows, ["step:a"]), ("Box()", ["step:b"])])
     assert [f.code for f in conversion.findings if f.severity != "note"] == codes
+
+
+@pytest.mark.parametrize(
+    ("asks", "codes"),
+    [
+        ("print(os.path.getmtime('a.txt'))", ["file-times"]),
+        ("print(Path('a.txt').stat().st_mtime)", ["file-times"]),
+        ("print(sorted(['a.txt'], key=os.path.getmtime))", ["file-times"]),
+        ("print(os.stat('a.txt').st_size, Path('a.txt').stat().st_size)", []),
+        ("open('own.txt', 'w').close()\nprint(os.path.getmtime('own.txt'))", []),
+    ],
+)
+def test_when_a_file_of_another_step_was_changed_is_no_part_of_it(tmp_path: Path, asks: str, codes: list[str]) -> None:
+    shared = ("import os\nfrom pathlib import Path", ["shared"])
+    conversion = loaded(tmp_path, [shared, ("open('a.txt', 'w').close()", ["step:a"]), (asks, ["step:b"])])
+    assert [f.code for f in conversion.findings if f.severity != "note"] == codes

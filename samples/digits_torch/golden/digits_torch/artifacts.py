@@ -11,6 +11,7 @@ import copyreg
 import hashlib
 import io
 import json
+import math
 import os
 import pickle
 import shutil
@@ -429,18 +430,60 @@ def save_pickle(value: Any, folder: Path) -> None:
 def load_pickle(folder: Path) -> Any:
     """Read what `save_pickle` wrote."""
     with (folder / "value.pickle").open("rb") as stream:
-        return pickle.load(stream)
+        return Unpickler(stream).load()
+
+
+class Unpickler(pickle.Unpickler):
+    """Reads what a pickler of ours wrote; a number that is none is again the object that it was."""
+
+    def persistent_load(self, key: str) -> float:
+        if key == "numpy":
+            import numpy as np
+
+            return _noted_nan(np.nan, key)
+        return NANS[key] if key in NANS else _noted_nan(float("nan"), key)
+
+
+NANS: dict[str, float] = {"math": math.nan}  # by key: nan equals nothing but itself
+
+
+KEYS: dict[int, str] = {id(math.nan): "math"}
+
+
+HERE = os.urandom(8).hex()
+
+
+def _noted_nan(value: float, key: str) -> float:
+    KEYS[id(value)] = key
+    return NANS.setdefault(key, value)
+
+
+def _nan_key(value: Any) -> str | None:
+    """What stands for a number that is none, in whatever artifact it is; None for other values."""
+    if type(value) is not float or not math.isnan(value):
+        return None
+    if id(value) not in KEYS:
+        numpy = sys.modules.get("numpy")
+        _noted_nan(
+            value, "numpy" if numpy and value is numpy.nan else f"{HERE}-{os.getpid()}-{len(NANS)}"
+        )
+    return KEYS[id(value)]
 
 
 def _pickler(stream: Any) -> pickle.Pickler:
     try:
         import cloudpickle
     except ModuleNotFoundError:
-        return pickle.Pickler(stream, pickle.HIGHEST_PROTOCOL)
+        plain = pickle.Pickler(stream, pickle.HIGHEST_PROTOCOL)
+        plain.persistent_id = _nan_key  # type: ignore[method-assign]
+        return plain
 
     seen: dict[int, Any] = {}
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def persistent_id(self, obj: Any) -> str | None:
+            return _nan_key(obj)
+
         def reducer_override(self, obj: Any) -> Any:
             # cloudpickle would silently turn an open text file into its content
             if isinstance(obj, io.TextIOWrapper):

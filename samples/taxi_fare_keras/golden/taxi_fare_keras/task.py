@@ -366,12 +366,18 @@ def _working_folder(
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a file or a folder without its permissions: a step may change what it is given."""
+    """Copies a file or a folder with its times, but not its permissions: a step may change it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        shutil.copytree(source, target, copy_function=_copy_file, dirs_exist_ok=True)
     else:
-        shutil.copyfile(source, target)
+        _copy_file(source, target)
+
+
+def _copy_file(source: str | Path, target: str | Path) -> None:
+    shutil.copyfile(source, target)
+    with contextlib.suppress(OSError):  # mounted buckets have times of their own
+        os.utime(target, ns=(os.stat(source).st_atime_ns, os.stat(source).st_mtime_ns))
 
 
 def _place(error: BaseException) -> tuple[int | None, int | None, str]:
