@@ -68,11 +68,12 @@ class StepFlow:
 
     `copies` are indexes of statements that are repeated as source in front of the step, in notebook order; `setup`
     those among them that must run each time (seeds, options, values made anew). `bundles` are groups of names that
-    share identity. `input_values` and `output_values` are what is known of them. `by_value` are definitions that are
-    handed on as values; `carries` names, for each output, the definitions of the notebook that it may hold, and
-    `carried_reads` the names that those read when they are called. `files_in` are paths, each with the step that gives
-    it (None: it lies beside the notebook), in the order in which they are laid out; `folders` are those beside the
-    notebook that the step writes into. `outside` are places that read or write data that nobody keeps for the pipeline.
+    share identity, each with the place where that came to be in `joined_at`. `input_values` and `output_values` are
+    what is known of them. `by_value` are definitions that are handed on as values; `carries` names, for each
+    output, the definitions of the notebook that it may hold, and `carried_reads` the names that those read when
+    they are called. `files_in` are paths, each with the step that gives it (None: it lies beside the notebook), in
+    the order in which they are laid out; `folders` are those beside the notebook that the step writes into.
+    `outside` are places that read or write data that nobody keeps for the pipeline.
     """
 
     name: str
@@ -84,6 +85,7 @@ class StepFlow:
     copies: dict[int, set[str]] = field(default_factory=dict)
     setup: set[int] = field(default_factory=set)
     bundles: tuple[tuple[str, ...], ...] = ()
+    joined_at: dict[tuple[str, ...], Place] = field(default_factory=dict)
     maybe_unbound: frozenset[str] = frozenset()
     input_values: dict[str, Val] = field(default_factory=dict)
     output_values: dict[str, Val] = field(default_factory=dict)

@@ -404,7 +404,26 @@ class Resolver:
                     groups.append(names)
                     self._check_views(facts, names, future)
             flow.bundles = tuple(tuple(sorted(g)) for g in groups)
+            flow.joined_at = {tuple(sorted(g)): self._joined_at(facts, g, future) for g in groups}
             future |= facts.mutated
+
+    def _joined_at(self, facts: StepFacts, names: set[str], changed: set[int]) -> Place:
+        """Where two of these names first had an object in common."""
+        bound = {n: max((self.owner[b] for b in facts.exit[n].binds), default=0) for n in names}
+        objs = {n: facts.exit[n].val.objs for n in names}
+        held = (self.heap.objs[o] for o in self.heap.reach_at(frozenset().union(*objs.values()), facts.clock))
+        clocks = {*bound.values(), *(since for obj in held for since in obj.parts.values() if since <= facts.clock)}
+        for clock in sorted(clocks):
+            there = [self.heap.memory(self.heap.reach_at(objs[n], clock) & changed) for n in names if bound[n] <= clock]
+            if len(frozenset().union(*there)) < sum(map(len, there)):
+                return self._place_in(self.statements[clock], names)
+        return self._place_in(self.statements[max(bound.values())], names)
+
+    @staticmethod
+    def _place_in(statement: Statement, names: set[str]) -> Place:
+        """The line of a statement that has to do with the names."""
+        where = {**statement.changes, **statement.record.written}
+        return next((where[n] for n in sorted(names) if n in where), Place(statement.cell, statement.first, ""))
 
     def _taken_together(self, index: int, names: set[str]) -> bool:
         source = self.flows[index].name

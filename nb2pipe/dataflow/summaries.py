@@ -403,7 +403,7 @@ class _Real:
         element = self.summary.heap.objs[index].element
         if element is not None:
             parts = self.m.heap.elements(objs)
-            self.known[element] = frozenset(self.m.heap.reach(parts | self.m.heap.inherited(objs)))
+            self.known[element] = frozenset(self.m.heap.attributes(parts | self.m.heap.inherited(objs)))
             self.direct[element] = parts
 
     def objects(self, index: int) -> frozenset[int]:

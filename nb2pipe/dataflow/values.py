@@ -321,6 +321,10 @@ class Heap:
         """What instances find in their classes."""
         return self.elements(c for o in objs for c in self._class_of(o))
 
+    def attributes(self, objs: Iterable[int]) -> set[int]:
+        """`objs` and all that their attributes give, however deep: what their classes hold, but not the classes."""
+        return _closure(objs, lambda i: [*self.objs[i].parts, *self.inherited([i])])
+
     def _class_of(self, index: int) -> list[int]:
         lineage = self.classes[index].lineage() if index in self.classes else []
         return [self.definitions[c] for c in lineage if c in self.definitions]

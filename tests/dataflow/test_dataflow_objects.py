@@ -103,3 +103,20 @@ def test_a_template_string_holds_its_values(tmp_path: Path) -> None:
     flow = flow_of(tmp_path, "xs = [1]\nt = t'{xs} of {len(xs):03d}'", "xs.append(2)", "print(t.values)")
     assert errors(flow) == []
     assert {"t", "xs"} <= set(step(flow, "a").outputs)
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("a = [1]\nb = a\nc = 2", 2),
+        ("a = [1]\nd = {}\nd['k'] = a\na.append(2)", 3),
+        ("b = 1\na = b = [1]\nprint(a)", 2),
+        ("a, c = [1], 2\nif c:\n    b = a\n    c = 3", 3),
+        ("a = [1]\ndef f():\n    return a\nb = [f()]\nc = 2", 4),
+    ],
+)
+def test_an_alias_is_told_where_it_is_made(tmp_path: Path, code: str, line: int) -> None:
+    name = "d" if "d =" in code else "b"
+    flow = flow_of(tmp_path, code, f"a.append(3)\n{name}", f"print(a, {name})")
+    found = [f for f in flow.findings if f.code == "alias-across-steps"]
+    assert {(f.cell, f.line) for f in found} == {(0, line)}
