@@ -253,6 +253,11 @@ CODES: dict[str, Code] = {
     "unknown-target": Code("error", "There is no such target.", "Name one of those that are installed."),
     "unknown-parameter": Code("error", "The pipeline has no such parameter.", "Use the parameter's name."),
     "parameter-type": Code("error", "A value is not of its parameter's type.", "Give a value of that type."),
+    "parameter-bounds": Code(
+        "error",
+        "A value is outside of the bounds of its parameter.",
+        "Give one within the bounds that the message names.",
+    ),
     "missing-extra": Code("error", "A package that the command needs is not installed.", "Install the named extra."),
     "tuning-failed": Code("error", "Tuning could not begin.", "Correct the step that failed: `nb2pipe run` shows it."),
     "trials-share-files": Code(
@@ -321,6 +326,11 @@ CODES: dict[str, Code] = {
         "note",
         "A step reads or writes data that may be other data tomorrow, so its results are not taken from a cache.",
         "Nothing to do; the tag `cache:on` lets results be reused all the same.",
+    ),
+    "dataset-stays": Code(
+        "note",
+        "Queries have a default dataset for which the pipeline gets no parameter.",
+        "Name its tables without it everywhere, or take the dataset from a parameter of the notebook.",
     ),
     "pasted-into-sql": Code(
         "warning",

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nb2pipe.beam.options import option_parameters
+from nb2pipe.beam.options import OPTIONS
 from nb2pipe.beam.workers import files_of_workers
 from nb2pipe.dataflow.tables import Tables
 from nb2pipe.findings import Finding, finding
 from nb2pipe.pipeline.model import Fragment, Pipeline, Requirement, Shared, Step
+from nb2pipe.pipeline.options import option_parameters
 from nb2pipe.training.distribute import code_of, edited
 from nb2pipe.training.edits import Edit, Replace, around
 from nb2pipe.training.model import Code, Key, Piece
@@ -44,7 +45,7 @@ def beamed(pipeline: Pipeline) -> Pipeline:
     answers = [answer for step in pipeline.steps if (answer := _answer(step, pipeline.shared)) is not None]
     done = {a.step.name: a for a in answers if a.edits}
     remote = [a.step for a in done.values() if a.step.runner]
-    options = option_parameters(pipeline.parameters, remote[0].cells[0]) if remote else {}
+    options = option_parameters("beam", OPTIONS, pipeline.parameters, remote[0].cells[0]) if remote else {}
     names = tuple((option, parameter.name) for option, parameter in options.items())
     return replace(
         pipeline,

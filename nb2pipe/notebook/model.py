@@ -151,7 +151,8 @@ class Parameter:
     """A value that a run may change: `learning_rate: float = 0.1  # tune: loguniform(1e-4, 1e-1)`.
 
     `type` is one of "int", "float", "str", "bool", "list", "dict", "None"; `default` is the literal's value and
-    `source` its text; `help` is the comment beside or above it, without the search space.
+    `source` its text; `help` is the comment beside or above it, without the search space. What a run gives may not be
+    less than `least`, and as a text it must match `form` (a regular expression) as a whole, unless these are None.
     """
 
     name: str
@@ -162,3 +163,5 @@ class Parameter:
     line: int
     search: Search | None = None
     help: str = ""
+    least: int | None = None
+    form: str | None = None

@@ -99,6 +99,8 @@ def _parameter(parameter: Parameter) -> Json:
         "text": text,
         "search": search,
         "help": parameter.help,
+        **({} if parameter.least is None else {"least": parameter.least}),
+        **({} if parameter.form is None else {"form": parameter.form}),
     }
 
 
@@ -143,13 +145,13 @@ WORKERS_IMPORT: Mapping[str, tuple[str, ...]] = {"torch": ("torch_rows.py",)}
 """What the module of a framework's workers imports of the package beside cluster.py."""
 
 
-def helper_files(frameworks: Iterable[str], reports: bool, beam: bool) -> list[str]:
-    """The files of the package that spread the trainings of `frameworks` ("" is none) over workers, that report, and
-    that run Beam pipelines."""
+def helper_files(frameworks: Iterable[str], reports: bool, beam: bool, bigquery: bool) -> list[str]:
+    """The files of the package that spread the trainings of `frameworks` ("" is none) over workers, that report, that
+    run Beam pipelines, and that tell clients of BigQuery what the run says."""
     spread = sorted({*frameworks} - {""})
     names = [file for name in spread for file in (f"{name}_workers.py", *WORKERS_IMPORT.get(name, ()))]
     names += ["trial_reports.py"] * reports
-    return [*(["cluster.py", *names] if names else []), *["beam_runs.py"] * beam]
+    return [*(["cluster.py", *names] if names else []), *["beam_runs.py"] * beam, *["bigquery_runs.py"] * bigquery]
 
 
 def _inputs(step: Step) -> list[Json]:
@@ -207,6 +209,6 @@ def _code(pipeline: Pipeline, index: int, package: str) -> list[str]:
     frameworks = [step.framework, *(pipeline.shared.frameworks if shares else ())]
     reports = step.reports or (shares and pipeline.shared.reports)
     beam = step.beam or (shares and pipeline.shared.beam)
-    scaffold = ["__init__.py", "artifacts.py", "task.py", *helper_files(frameworks, reports, beam)]
+    scaffold = ["__init__.py", "artifacts.py", "task.py", *helper_files(frameworks, reports, beam, bool(step.bigquery))]
     shared = ["shared.py"] if shares else []
     return [f"{package}/{name}" for name in (*scaffold, *shared, "steps/__init__.py", f"steps/{step.name}.py")]

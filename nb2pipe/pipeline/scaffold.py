@@ -33,6 +33,8 @@ def scaffold(
     table = {step["name"]: task_row(described, step, called[step["name"]]) for step in described["steps"]}
     kfp = kfp_view(described, platform)
     trial = kfp["trial"]
+    bounds = any(values.bounds(parameter) for parameter in described["parameters"])
+    reads = (values.parse_value, values._parse_literal)
     return {
         "graph": described,
         "steps_table": layout(table),
@@ -45,7 +47,8 @@ def scaffold(
         "beam": any(step["beam"] for step in described["steps"]),
         "bigquery": any("bigquery" in step for step in described["steps"]),
         "spread": any(step["framework"] for step in described["steps"]),
-        "parse_value": f"{inspect.getsource(values.parse_value)}\n\n{inspect.getsource(values._parse_literal)}",
+        "bounds": bounds,
+        "parse_value": "\n\n".join(inspect.getsource(part) for part in (*reads, *([values.bounded] if bounds else ()))),
         "kfp": kfp | {"everywhere": [*(f"{package}/{name}" for name in EVERY_STEP), *modules]},
     }
 
@@ -60,7 +63,12 @@ def task_row(described: Json, step: Json, function: str) -> Json:
     """The row of `step` in the STEPS table of task.py; parameters keep their Python default."""
     declared = {parameter["name"]: parameter for parameter in described["parameters"]}
     parameters = {
-        name: [declared[name]["type"], values.default_value(declared[name]), declared[name]["help"]]
+        name: [
+            declared[name]["type"],
+            values.default_value(declared[name]),
+            declared[name]["help"],
+            *filter(None, [values.bounds(declared[name])]),
+        ]
         for name in step["parameters"]
     }
     return {

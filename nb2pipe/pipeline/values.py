@@ -1,9 +1,12 @@
-"""Values of parameters: from text, and as text. `parse_value` is also copied as it stands into a project's task.py."""
+"""Values of parameters: from text, and as text. `parse_value` and `bounded` are also copied as they stand into a
+project's task.py.
+"""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +54,18 @@ def _parse_literal(text: str) -> Any:
     raise ValueError(f"{text!r} is not a literal")
 
 
+def bounded(value: Any, least: int | None = None, form: str | None = None) -> Any:
+    """`value`, if it is not less than `least` and, as a text, all of it is of the form `form`.
+
+    Raises ValueError.
+    """
+    if least is not None and value < least:
+        raise ValueError(f"{value!r} is less than {least}")
+    if form is not None and not re.fullmatch(form, value):
+        raise ValueError(f"{value!r} is not of the form {form}")
+    return value
+
+
 def value_text(kind: str, value: Any) -> str:
     """The text that `parse_value(kind, ...)` reads back as `value`: JSON where JSON is exact, else Python's own."""
     if kind == "str":
@@ -69,6 +84,11 @@ def is_json(value: Any) -> bool:
     if isinstance(value, float):
         return value - value == 0
     return value is None or isinstance(value, (str, int))
+
+
+def bounds(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    """The bounds that a parameter of the graph has, as `bounded` takes them."""
+    return {name: parameter[name] for name in ("least", "form") if name in parameter}
 
 
 def default_value(parameter: Mapping[str, Any]) -> Any:

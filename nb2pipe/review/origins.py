@@ -38,6 +38,7 @@ PURPOSES: Mapping[str, str] = {
     "PACKAGE/artifacts.py": "saves and loads what crosses steps",
     "PACKAGE/task.py": "the one entry point of every step",
     "PACKAGE/beam_runs.py": "runs the Beam pipelines of steps, here or on Dataflow",
+    "PACKAGE/bigquery_runs.py": "tells clients of BigQuery what the run says: project, datasets, rows",
     "PACKAGE/cluster.py": "where a worker stands among the others",
     "PACKAGE/jobs.py": "starts jobs of many workers, and tuning",
     "PACKAGE/launch.py": "what a component does to start a job",

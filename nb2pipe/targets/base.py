@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from nb2pipe.findings import Finding, Nb2pipeError, finding
-from nb2pipe.pipeline.values import parse_value, value_text
+from nb2pipe.pipeline.values import bounded, bounds, parse_value, value_text
 from nb2pipe.targets.submission import Submission, SubmitOptions
 
 Status = Literal["succeeded", "cached", "failed", "skipped"]
@@ -218,15 +218,17 @@ def parameter_texts(graph: Mapping[str, Any], given: Mapping[str, Any]) -> dict[
             continue
         kind = declared[name]["type"]
         try:
-            texts[name] = _passable(value_text(kind, parse_value(kind, value)))
+            parsed = parse_value(kind, value)
+            texts[name] = _passable(value_text(kind, parsed))
         except (ValueError, TypeError, OverflowError):
             message = f"Parameter {name} is a {kind}; {value!r:.200} is not one that can be passed."
             wrong.append(finding("parameter-type", message, name=name))
-    limits = {step["bigquery"]["rows"] for step in graph["steps"] if "bigquery" in step}
-    for name in sorted(limits):
-        if int(texts[name]) < 0:
-            message = f"Parameter {name} is a number of rows, 0 for all; {texts[name]} is not one."
-            wrong.append(finding("parameter-type", message, name=name))
+            continue
+        try:
+            bounded(parsed, **bounds(declared[name]))
+        except ValueError as error:
+            message = f"Parameter {name}: {error}. It is {declared[name]['help']}."
+            wrong.append(finding("parameter-bounds", message, name=name))
     if wrong:
         raise ParameterError(wrong)
     return texts

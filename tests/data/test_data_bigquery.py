@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ import pytest
 import quick
 
 import nb2pipe
-from nb2pipe.targets.base import ParameterError
 from nb2pipe.targets.submission import SubmitOptions, VertexPlace
 from nb2pipe.targets.vertex_request import _in_own_project
 
@@ -20,23 +18,6 @@ if TYPE_CHECKING:
     from fake_bigquery import FakeBigQuery
 
 LIBRARIES = ["google.cloud.bigquery", "pandas", "pandas_gbq"]
-TRIPS = "CREATE OR REPLACE TABLE shop.trips AS SELECT 1 AS id, 'north' AS zone, 2.5 AS fare"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeBigQuery]:
-    for needed in ("duckdb", "sqlglot", "googleapiclient", "pandas_gbq", "bigquery_magics", "db_dtypes"):
-        pytest.importorskip(needed)
-    from fake_bigquery import FakeBigQuery
-
-    with pytest.MonkeyPatch.context() as patch, FakeBigQuery(tmp_path_factory.mktemp("login")).running() as running:
-        for name, value in running.environment().items():
-            patch.setenv(name, value)
-        running.sql.make_dataset(running.project, "shop")
-        running.sql.run(
-            TRIPS + " UNION ALL SELECT 2, 'south', 4.0 UNION ALL SELECT 3, 'south', 8.0", [], running.project, None
-        )
-        yield running
 
 
 def equal(cells: quick.Cells, folder: Path) -> None:
@@ -89,7 +70,7 @@ CLIENT = [
 ]  # fmt: skip
 
 
-def test_client(server: FakeBigQuery, tmp_path: Path) -> None:
+def test_client(bigquery: FakeBigQuery, tmp_path: Path) -> None:
     equal(CLIENT, tmp_path)
 
 
@@ -99,27 +80,27 @@ def written(cells: quick.Cells, folder: Path) -> Path:
     return path
 
 
-def test_magic(server: FakeBigQuery, tmp_path: Path) -> None:
+def test_magic(bigquery: FakeBigQuery, tmp_path: Path) -> None:
     """The magic itself runs in the notebook's kernel, its typed parameters in the pipeline; verify compares."""
     found = nb2pipe.load(written([("shared", "%load_ext bigquery_magics"), *MAGIC], tmp_path)).verify()
     differing = [one for one in (*found.main.compared, *found.main.stdout) if one.verdict != "equal"]
     assert found.verdict == "equal", differing
     sent = [
-        call.body for call in server.calls if call.method == "jobs.insert" and call.body["configuration"].get("query")
+        call.body for call in bigquery.calls if call.method == "jobs.insert" and call.body["configuration"].get("query")
     ]
     typed = [b["configuration"]["query"].get("queryParameters", ()) for b in sent]
     assert any(row["parameterValue"].get("value") == "it's" for rows in typed for row in rows)
-    assert not any("it's" in query for query in server.queries)
+    assert not any("it's" in query for query in bigquery.queries)
 
 
-def test_no_credential_is_kept(server: FakeBigQuery, tmp_path: Path) -> None:
+def test_no_credential_is_kept(bigquery: FakeBigQuery, tmp_path: Path) -> None:
     """Neither the key nor the token is in project, logs, cache or compiled pipeline; the order of steps is kept."""
     conversion = nb2pipe.load(written(CLIENT[:3], tmp_path))
     assert conversion.run().status == "succeeded"
     again = conversion.run()
     assert [step.status for step in again.steps] == ["succeeded"], "tables may have changed: nothing is cached"
     conversion.convert(tmp_path / "out")
-    secrets = (server.token.encode(), server.key.splitlines()[1].encode(), b"PRIVATE KEY")
+    secrets = (bigquery.token.encode(), bigquery.key.splitlines()[1].encode(), b"PRIVATE KEY")
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert not any(secret in path.read_bytes() for secret in secrets), path
@@ -128,38 +109,24 @@ def test_no_credential_is_kept(server: FakeBigQuery, tmp_path: Path) -> None:
 
 RUNS = [
     ("shared", "from google.cloud import bigquery"),
-    (
-        "step:load",
-        "df = bigquery.Client().query('SELECT id FROM shop.trips ORDER BY id').to_dataframe()\nprint(len(df))",
-    ),
-    ("step:wait", "print(len(list(bigquery.Client().query_and_wait('SELECT id FROM shop.trips'))))"),
-    ("step:few", "print(len(list(bigquery.Client().query('SELECT id FROM shop.trips').result(max_results=1))))"),
-    ("step:placed", "print(len(list(bigquery.Client().query('SELECT id FROM shop.trips').result(500, 3))))"),
+    ("step:load", "print(len(list(bigquery.Client().query('SELECT id FROM shop.trips'))))"),
     ("step:plain", "print('no table')"),
 ]
 
 
-def test_a_run_says_project_and_rows(server: FakeBigQuery, tmp_path: Path) -> None:
-    """A limit of rows is for all results and never raises a lower one; steps without BigQuery know of nothing."""
+def test_a_run_says_project_and_rows(bigquery: FakeBigQuery, tmp_path: Path) -> None:
+    """Steps without BigQuery know of nothing."""
     conversion = nb2pipe.load(written(RUNS, tmp_path))
-
-    def printed(**parameters: object) -> list[str]:
-        run = conversion.run(parameters)
-        assert run.status == "succeeded", run.error
-        return [step.stdout.read_text().strip() for step in run.steps]
-
-    assert printed() == ["3", "3", "1", "3", "no table"]
-    assert printed(bigquery_rows=2) == ["2", "2", "1", "2", "no table"]
-    assert printed(bigquery_project="test-project") == ["3", "3", "1", "3", "no table"]
-    with pytest.raises(ParameterError):
-        conversion.run({"bigquery_rows": -1})
+    run = conversion.run({"bigquery_rows": 2, "bigquery_project": "test-project"})
+    assert run.status == "succeeded", run.error
+    assert [step.stdout.read_text() for step in run.steps] == ["2\n", "no table\n"]
     elsewhere = conversion.run({"bigquery_project": "somebody-elses"})
     assert elsewhere.error is not None
     assert "Project somebody-elses" in elsewhere.error.message
     conversion.convert(tmp_path / "out")
     text = (tmp_path / "out" / "pipeline.py").read_text()
     assert "bigquery_rows: int = 0" in text
-    assert text.count('"bigquery_project": bigquery_project') == 4
+    assert text.count('"bigquery_project": bigquery_project') == 1
 
 
 def test_on_vertex_the_project_is_the_jobs_unless_another_is_given() -> None:

@@ -34,6 +34,7 @@ WITHOUT = {
     "unknown-target": "a target",
     "unknown-parameter": "a run",
     "parameter-type": "a run",
+    "parameter-bounds": "a run",
     "compile-failed": "a target",
     "code-too-large": "a target",
     "not-distributed": "a target",

@@ -25,6 +25,7 @@ from rest_contract import Call, Contract, Json, Refused
 
 BASE = "/bigquery/v2/"
 PAGE = 50_000
+ANONYMOUS = "_4f2c6e"
 AUDIENCE = "https://oauth2.googleapis.com/token"
 READERS = {"PARQUET": "read_parquet", "CSV": "read_csv", "NEWLINE_DELIMITED_JSON": "read_json"}
 
@@ -172,7 +173,8 @@ class FakeBigQuery:
         if kind == "QUERY":
             statistics["query"] = {"statementType": result.kind, "totalBytesProcessed": "0", "cacheHit": False}
             configuration = {**configuration, "jobType": kind}
-            configuration["query"] = {**configuration["query"], "destinationTable": self._anonymous(name)}
+            made = {"destinationTable": self._anonymous(name)} if result.kind == "SELECT" else {}
+            configuration["query"] = {**made, **configuration["query"]}
         else:
             statistics["load"] = {"outputRows": str(result.affected)}
         return {
@@ -181,7 +183,8 @@ class FakeBigQuery:
         }  # fmt: skip
 
     def _anonymous(self, name: str) -> Json:
-        return {"projectId": self.project, "datasetId": "_anonymous", "tableId": name}
+        """The table in which the result of a SELECT is kept: of a hidden dataset, and read like any other."""
+        return {"projectId": self.project, "datasetId": ANONYMOUS, "tableId": f"anon{name}"}
 
     def get_job(self, call: Call) -> Json:
         """jobs.get"""
@@ -231,15 +234,23 @@ class FakeBigQuery:
     def get_table(self, call: Call) -> Json:
         """tables.get"""
         place = (self.project, call.given["datasetId"], call.given["tableId"])
-        schema = self.sql.columns(*place)
-        if not schema:
-            raise Refused(404, f"Not found: Table {'.'.join(place)}", "notFound")
+        schema, rows = self._content(*place)
         reference = dict(zip(("projectId", "datasetId", "tableId"), place, strict=False))
         changed = str(max(self._changed.get(".".join(place), 1), self._changed.get("*", 1)))
         return {
             "kind": "bigquery#table", "tableReference": reference, "schema": {"fields": schema}, "type": "TABLE",
-            "numRows": str(len(self.sql.rows(*place))), "lastModifiedTime": changed, "location": "US",
+            "numRows": str(len(rows)), "lastModifiedTime": changed, "location": "US",
         }  # fmt: skip
+
+    def _content(self, project: str, dataset: str, table: str) -> tuple[list[Json], list[tuple[Any, ...]]]:
+        """Schema and rows of a table, or of a query's result. Raises Refused."""
+        if dataset == ANONYMOUS and table.removeprefix("anon") in self._jobs:
+            result = self._jobs[table.removeprefix("anon")][1]
+            return result.schema, result.rows
+        schema = self.sql.columns(project, dataset, table)
+        if not schema:
+            raise Refused(404, f"Not found: Table {project}:{dataset}.{table}", "notFound")
+        return schema, self.sql.rows(project, dataset, table)
 
     def make_table(self, call: Call) -> Json:
         """tables.insert"""
@@ -259,7 +270,11 @@ class FakeBigQuery:
     def table_rows(self, call: Call) -> Json:
         """tabledata.list"""
         place = (self.project, call.given["datasetId"], call.given["tableId"])
-        schema, rows = self.sql.columns(*place), self.sql.rows(*place)
+        schema, rows = self._content(*place)
+        if "selectedFields" in call.given:
+            wanted = call.given["selectedFields"].split(",")
+            kept = [i for i, field in enumerate(schema) if field["name"] in wanted]
+            schema, rows = [schema[i] for i in kept], [tuple(row[i] for i in kept) for row in rows]
         start = int(call.given.get("pageToken") or call.given.get("startIndex") or 0)
         count = int(call.given.get("maxResults") or PAGE)
         page = _wire(schema, rows[start : start + count])

@@ -17,7 +17,7 @@ from small_project import MakeProject, Project, gives, measures, parameter, step
 
 from nb2pipe.notebook.model import Resources, Secret
 from nb2pipe.pipeline.model import InputFile
-from nb2pipe.targets.base import ParameterError, ProjectError, RunResult, load_target
+from nb2pipe.targets.base import ParameterError, ProjectError, RunResult, load_target, parameter_texts, read_map
 from nb2pipe.targets.local import merged_metrics, run
 
 
@@ -357,6 +357,17 @@ def test_a_value_of_another_type_is_refused_before_anything_runs(shown: Project,
         shown.run({name: given})
     [found] = caught.value.findings
     assert (found.code, found.name) == ("parameter-type", name)
+
+
+def test_a_value_outside_of_its_bounds_is_refused() -> None:
+    """The bounds are those of the compiled pipeline; values within them are taken."""
+    graph = read_map(Path(__file__).parents[2] / "samples" / "taxi_fare_beam" / "golden")["pipeline"]
+    for name, wrong, right in (("beam_num_workers", -1, 0), ("beam_runner", "dataflowrunner", "DataflowRunner")):
+        assert parameter_texts(graph, {name: right})[name] == str(right)
+        with pytest.raises(ParameterError) as caught:
+            parameter_texts(graph, {name: wrong})
+        [found] = caught.value.findings
+        assert (found.code, found.name) == ("parameter-bounds", name)
     assert not (shown.notebook_dir / ".nb2pipe" / "runs").exists()
 
 

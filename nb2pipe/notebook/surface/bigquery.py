@@ -16,7 +16,6 @@ _CONFIG = {
     "--no_query_cache": "use_query_cache=False",
     "--use_legacy_sql": "use_legacy_sql=True",
     "--maximum_bytes_billed": "maximum_bytes_billed=int({})",
-    "--dataset_id": "default_dataset={}",
     "--params": "query_parameters={}",
 }
 _TABLE = re.compile(r"[\w{}$-]+\.[\w{}$-]+")
@@ -27,7 +26,6 @@ _VALUED = frozenset(
         "--max_results",
         "--progress_bar_type",
         "--maximum_bytes_billed",
-        "--dataset_id",
         "--destination_table",
         "--engine",
         "--params",

@@ -32,7 +32,7 @@ from taxi_fare_beam import artifacts
 ROOT = Path(__file__).resolve().parent.parent
 
 # What each step takes and gives: artifacts with the names in them, parameters with type, default,
-# meaning.
+# meaning, bounds.
 STEPS: dict[str, dict[str, Any]] = {
     "prepare": {
         "module": "taxi_fare_beam.steps.prepare",
@@ -55,6 +55,7 @@ STEPS: dict[str, dict[str, Any]] = {
                 "str",
                 "DirectRunner",
                 "the Beam runner: DirectRunner or DataflowRunner",
+                {"form": "DirectRunner|DataflowRunner"},
             ],
             "beam_project": ["str", "", "the Google Cloud project of the Dataflow jobs"],
             "beam_region": ["str", "", "the region of the Dataflow jobs"],
@@ -69,8 +70,18 @@ STEPS: dict[str, dict[str, Any]] = {
                 "",
                 "how the names of Dataflow jobs begin; each gets an ending of its own",
             ],
-            "beam_num_workers": ["int", 0, "how many workers a Dataflow job begins with"],
-            "beam_max_num_workers": ["int", 0, "how many workers a Dataflow job may have"],
+            "beam_num_workers": [
+                "int",
+                0,
+                "how many workers a Dataflow job begins with",
+                {"least": 0},
+            ],
+            "beam_max_num_workers": [
+                "int",
+                0,
+                "how many workers a Dataflow job may have",
+                {"least": 0},
+            ],
             "beam_machine_type": ["str", "", "the machines of Dataflow's workers"],
         },
         "files_in": ["trips.csv"],
@@ -227,11 +238,13 @@ def _parameters(step: str, spec: dict[str, Any], given: Mapping[str, Any]) -> di
     if unknown:
         raise StepError(step, f"no parameter {', '.join(sorted(unknown))}")
     values = {}
-    for name, (kind, default, _) in spec["parameters"].items():
+    for name, (kind, default, _, *bounds) in spec["parameters"].items():
         try:
             values[name] = (
                 parse_value(kind, given[name]) if name in given else copy.deepcopy(default)
             )
+            for bound in bounds:
+                bounded(values[name], **bound)
         except ValueError as error:
             raise StepError(step, f"parameter {name}: {error}") from None
     return values
@@ -515,6 +528,18 @@ def _parse_literal(text: str) -> Any:
     raise ValueError(f"{text!r} is not a literal")
 
 
+def bounded(value: Any, least: int | None = None, form: str | None = None) -> Any:
+    """`value`, if it is not less than `least` and, as a text, all of it is of the form `form`.
+
+    Raises ValueError.
+    """
+    if least is not None and value < least:
+        raise ValueError(f"{value!r} is less than {least}")
+    if form is not None and not re.fullmatch(form, value):
+        raise ValueError(f"{value!r} is not of the form {form}")
+    return value
+
+
 PATHS = {
     "input": "an artifact",
     "output": "an artifact",
@@ -526,7 +551,7 @@ RESERVED = {"help", "workdir", "result", *PATHS}
 
 def _parser(step: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"taxi_fare_beam.task {step}", allow_abbrev=False)
-    for name, (kind, default, meaning) in STEPS[step]["parameters"].items():
+    for name, (kind, default, meaning, *_) in STEPS[step]["parameters"].items():
         flag = f"parameter_{name}" if name in RESERVED else name
         flags = dict.fromkeys(("--" + flag.replace("_", "-"), "--" + flag))
         text = f"{meaning} ({kind}, default {default!r})".strip().replace("%", "%%")
