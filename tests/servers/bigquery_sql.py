@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import decimal
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,21 +16,25 @@ from rest_contract import Json, Refused
 from sqlglot import exp
 
 TYPES = {
-    "BIGINT": "INTEGER", "INTEGER": "INTEGER", "HUGEINT": "INTEGER", "DOUBLE": "FLOAT", "FLOAT": "FLOAT",
-    "VARCHAR": "STRING", "BOOLEAN": "BOOLEAN", "DATE": "DATE", "TIMESTAMP": "TIMESTAMP", "TIMESTAMP_NS": "TIMESTAMP",
-    "BLOB": "BYTES",
+    "bigint": "INTEGER", "integer": "INTEGER", "hugeint": "INTEGER", "double": "FLOAT", "float": "FLOAT",
+    "varchar": "STRING", "boolean": "BOOLEAN", "date": "DATE", "time": "TIME", "blob": "BYTES", "decimal": "NUMERIC",
+    "timestamp with time zone": "TIMESTAMP", "timestamp": "DATETIME", "timestamp_ns": "DATETIME", "struct": "RECORD",
 }  # fmt: skip
 """DuckDB's types as BigQuery's schemas name them."""
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 READERS = {
     "INT64": int, "INTEGER": int, "FLOAT64": float, "FLOAT": float, "STRING": str, "NUMERIC": decimal.Decimal,
     "BOOL": lambda text: {"true": True, "false": False}[text], "DATE": dt.date.fromisoformat,
-    "TIMESTAMP": lambda text: dt.datetime.fromisoformat(text).replace(tzinfo=None),
+    "TIMESTAMP": dt.datetime.fromisoformat, "DATETIME": dt.datetime.fromisoformat, "TIME": dt.time.fromisoformat,
+    "BYTES": base64.b64decode,
 }  # fmt: skip
 """How the text of a parameter's value is read, by its type."""
 
 IN_DUCKDB = {"INT64": "BIGINT", "INTEGER": "BIGINT", "FLOAT64": "DOUBLE", "FLOAT": "DOUBLE", "STRING": "VARCHAR",
-             "NUMERIC": "DECIMAL(38, 9)", "BOOL": "BOOLEAN", "DATE": "DATE", "TIMESTAMP": "TIMESTAMP"}  # fmt: skip
+             "NUMERIC": "DECIMAL(38, 9)", "BOOL": "BOOLEAN", "DATE": "DATE", "TIME": "TIME", "BYTES": "BLOB",
+             "TIMESTAMP": "TIMESTAMP WITH TIME ZONE", "DATETIME": "TIMESTAMP"}  # fmt: skip
 
 
 @dataclass
@@ -83,7 +88,7 @@ class Sql:
             reason = ("notFound", 404) if missing else ("invalidQuery", 400)
             raise Refused(reason[1], f"{error} [in {sql}]", reason[0]) from None
         if isinstance(bound, exp.Query):
-            schema = [column(name, str(kind)) for name, kind, *_ in done.description or ()]
+            schema = [column(name, kind) for name, kind, *_ in done.description or ()]
             return Result("SELECT", schema, rows)
         kind = type(bound).__name__.upper()
         if kind == "CREATE":
@@ -122,7 +127,7 @@ class Sql:
     def columns(self, project: str, dataset: str, table: str) -> list[Json]:
         """The schema of a table; empty when there is none."""
         where = "columns WHERE table_catalog = ? AND table_schema = ? AND table_name = ? ORDER BY ordinal_position"
-        return [column(name, kind) for name, kind in self._ask(where, project, dataset, table)]
+        return [column(name, duckdb.sqltype(kind)) for name, kind in self._ask(where, project, dataset, table)]
 
     def _ask(self, what: str, *values: str) -> list[Any]:
         wanted = "column_name, data_type" if what.startswith("columns") else "*"
@@ -151,27 +156,37 @@ class Sql:
         return int(self._db.execute(f"SELECT count(*) FROM {reader}(?)", [path]).fetchone()[0])  # type: ignore[index]
 
 
-def column(name: str, kind: str) -> Json:
+def column(name: str, kind: Any) -> Json:
     """A field of a schema for a DuckDB type."""
-    mode = "REPEATED" if kind.endswith("[]") else "NULLABLE"
-    plain = kind.removesuffix("[]")
-    named = "NUMERIC" if plain.startswith("DECIMAL") else TYPES.get(plain)
-    if named is None:
+    if kind.id == "list":
+        return {**column(name, kind.children[0][1]), "mode": "REPEATED"}
+    if kind.id not in TYPES:
         raise Refused(400, f"column {name}: the type {kind} is not had here")
-    return {"name": name, "type": named, "mode": mode}
+    inner = {"fields": [column(*child) for child in kind.children]} if kind.id == "struct" else {}
+    return {"name": name, "type": TYPES[kind.id], "mode": "NULLABLE", **inner}
 
 
-def cell(value: Any, kind: str) -> Any:
-    """A value as BigQuery's JSON has it: texts, microseconds for timestamps."""
-    if isinstance(value, list):
-        return [{"v": cell(one, kind)} for one in value]
+def cell(value: Any, field: Json) -> Any:
+    """A value as BigQuery's JSON has it: texts, lists and rows of them."""
+    kind = field["type"]
+    if field["mode"] == "REPEATED":
+        return [{"v": cell(one, {**field, "mode": "NULLABLE"})} for one in value or ()]
     if value is None:
         return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if kind == "TIMESTAMP":
-        return str(round((value - dt.datetime(1970, 1, 1)) / dt.timedelta(microseconds=1)))
-    return repr(value) if isinstance(value, float) else str(value)
+    if kind == "RECORD":
+        return {"f": [{"v": cell(value[inner["name"]], inner)} for inner in field["fields"]]}
+    return WRITERS.get(kind, str)(value)
+
+
+WRITERS: Mapping[str, Callable[[Any], str]] = {
+    "BOOLEAN": lambda value: "true" if value else "false",
+    "FLOAT": repr,
+    "TIMESTAMP": lambda value: str(round((value - EPOCH) / dt.timedelta(microseconds=1))),
+    "DATETIME": dt.datetime.isoformat,
+    "BYTES": lambda value: base64.b64encode(value).decode(),
+    "NUMERIC": lambda value: format(value.normalize(), "f"),
+}
+"""How values are written, by the type of their column, where that is not their text."""
 
 
 def _bound(statement: exp.Expression, parameters: Sequence[Json]) -> tuple[exp.Expression, dict[str, Any]]:

@@ -335,8 +335,7 @@ HANDLERS: Mapping[str, Any] = {
 
 def _wire(schema: list[Json], rows: list[tuple[Any, ...]]) -> list[Json]:
     """Rows as the API's JSON has them."""
-    kinds = [f["type"] for f in schema]
-    return [{"f": [{"v": cell(v, kind)} for v, kind in zip(row, kinds, strict=True)]} for row in rows]
+    return [{"f": [{"v": cell(v, field)} for v, field in zip(row, schema, strict=True)]} for row in rows]
 
 
 def _key() -> tuple[str, bytes]:

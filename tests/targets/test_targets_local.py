@@ -357,6 +357,7 @@ def test_a_value_of_another_type_is_refused_before_anything_runs(shown: Project,
         shown.run({name: given})
     [found] = caught.value.findings
     assert (found.code, found.name) == ("parameter-type", name)
+    assert not (shown.notebook_dir / ".nb2pipe" / "runs").exists()
 
 
 def test_a_value_outside_of_its_bounds_is_refused() -> None:
@@ -368,7 +369,6 @@ def test_a_value_outside_of_its_bounds_is_refused() -> None:
             parameter_texts(graph, {name: wrong})
         [found] = caught.value.findings
         assert (found.code, found.name) == ("parameter-bounds", name)
-    assert not (shown.notebook_dir / ".nb2pipe" / "runs").exists()
 
 
 def test_an_unknown_parameter_is_refused_with_the_near_miss(shown: Project) -> None:
