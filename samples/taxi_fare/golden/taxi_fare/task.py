@@ -250,9 +250,8 @@ def _script(path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     module = types.ModuleType("__main__")
     module.__dict__.update(arguments)  # as in a notebook there is no __file__
     sys.modules["__main__"] = module
-    code = compile(
-        path.read_bytes(), str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-    )
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(path.read_bytes(), str(path), "exec", flags, dont_inherit=True)
     result = eval(code, module.__dict__)
     if result is not None:
         _await(result)
