@@ -105,6 +105,12 @@ def each_of(m: Machine, val: Val) -> Val | None:
     return join([k.each for k in known])
 
 
+def keys_of(m: Machine, val: Val) -> Val | None:
+    """What iterating over a dict that is known gives; its keys stay as they are meanwhile."""
+    keys = rows(m, val) if _kind(m, val) == "builtins.dict" else None
+    return join(keys) if keys else None
+
+
 def rows(m: Machine, val: Val) -> list[Val] | None:
     """What iterating over a value gives, one by one; None when that is not known."""
     if val.type == "builtins.tuple" and val.items is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from nb2pipe.dataflow.contents import each_of
+from nb2pipe.dataflow.contents import each_of, keys_of
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, is_name, with_suffix
 from nb2pipe.dataflow.properties import run_properties
@@ -27,7 +27,7 @@ def elements(m: Machine, val: Val) -> Val:
         return join(val.items)
     if val.type in IMMUTABLE:
         return typed("builtins.int") if val.type == "builtins.range" else Val()
-    each = each_of(m, val)
+    each = each_of(m, val) or keys_of(m, val)
     if each is not None:
         return each
     special = touch(m, [val], m.place)

@@ -101,6 +101,7 @@ class Record:
     used: set[int] = field(default_factory=set)
     resting: set[int] = field(default_factory=set)
     compared: set[int] = field(default_factory=set)
+    equalled: set[int] = field(default_factory=set)
     channels: list[ChannelEvent] = field(default_factory=list)
     files: list[FileEvent] = field(default_factory=list)
     mentions: list[tuple[str, Place]] = field(default_factory=list)
@@ -346,7 +347,7 @@ class Machine:
 
     def compare(self, several: Iterable[frozenset[int]]) -> None:
         """Values are looked up or compared: those that equal only themselves must stay the same objects."""
-        self.record.compared |= self.heap.individuals(frozenset().union(*several))
+        self.record.equalled |= self.heap.individuals(frozenset().union(*several))
 
     def use_parts(self, objs: frozenset[int], place: Place, *, resting: bool = False) -> None:
         """What holds `objs` is used or trained: its models, generators and callbacks change and draw, no data does."""

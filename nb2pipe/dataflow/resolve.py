@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nb2pipe.dataflow.machine import Bound, Place
+from nb2pipe.dataflow.machine import Bound, Place, Record
 from nb2pipe.dataflow.model import Kind, Need, Statement, StepFlow
 from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Heap, Val
 
@@ -68,7 +68,7 @@ def step_facts(
             outer = frozenset(b for b in binds if owner[b] not in own)
             if outer and read not in facts.must:
                 facts.reads.setdefault(read, []).append((place, outer, statement.index))
-        facts.mutated |= set(statement.record.mutated) | statement.record.compared
+        facts.mutated |= _identified(statement.record)
         for changed, place in statement.changes.items():
             facts.changes.setdefault(changed, place)
         _fold_writes(facts, statement)
@@ -104,7 +104,7 @@ class Resolver:
         self.parameters = parameters
         self.kinds: dict[int, Kind] = {s.index: s.kind for s in statements}
         self.position = {facts.name: i for i, facts in enumerate(steps)}
-        self.mutated = frozenset().union(*({*s.record.mutated, *s.record.compared} for s in statements))
+        self.mutated = frozenset().union(*(_identified(s.record) for s in statements))
         self.bound_by = Counter(n for s in statements for n in (*s.writes, *s.deletes))
         self.builders = self._builders()
         self.changers: dict[str, list[int]] = {}
@@ -441,6 +441,11 @@ class Resolver:
                 place = facts.must.get(name) or facts.changes.get(name) or Place(facts.statements[0].cell, 1, "")
                 message = f"{name} shares memory with {', '.join(sorted(names - {name}))}, and a later step changes it"
                 self.problems.append(("view-across-steps", message, place, name))
+
+
+def _identified(record: Record) -> set[int]:
+    """The objects that have to be the same for all who hold them: they change, or are told from their equals."""
+    return {*record.mutated, *record.compared, *record.equalled}
 
 
 def flow_cell(statements: Sequence[Statement], flow: StepFlow) -> int:

@@ -304,6 +304,8 @@ def _take_over(m: Machine, inner: Machine) -> None:
     mine.undefined.update(its.undefined)
     mine.builtins |= its.builtins
     mine.defined += its.defined
+    mine.compared |= its.compared
+    mine.equalled |= its.equalled
     mine.raised |= its.raised
     mine.dynamic |= its.dynamic
     mine.shown = {**its.shown, **mine.shown}

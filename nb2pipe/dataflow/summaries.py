@@ -349,6 +349,7 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
         m.wake(real.objects(index))
         m.use_parts(real.objects(index), place)
     m.record.compared |= real.several(record.compared)
+    m.compare([real.several(record.equalled)])
     m.record.raised |= real.several(record.raised)
     _pass_on(m, record, place)
     real.edges()

@@ -62,3 +62,25 @@ def test_a_branch_that_changes_what_the_other_reads_comes_first(
     tmp_path: Path, start: str, left: str, right: str
 ) -> None:
     assert waits(tmp_path, start, left, right)
+
+
+@pytest.mark.parametrize(
+    ("table", "carried"),
+    [
+        ("TABLE = {'a': ['x'], 'b': ['y']}", False),
+        ("class Key: pass\nTABLE = {Key(): 1}", True),
+    ],
+)
+def test_only_keys_that_equal_nothing_but_themselves_have_to_stay_the_same(
+    tmp_path: Path, table: str, carried: bool
+) -> None:
+    look = "def look(rows):\n    return [rows.get(key) for key in TABLE]"
+    cells = [
+        (f"{table}\n{look}", ["shared"]),
+        ("kept = [*TABLE, *TABLE.values()]", ["step:keep"]),
+        ("print(look(dict.fromkeys(map(str, kept))), len(kept))", ["step:show"]),
+    ]
+    notebook = tmp_path / "keys.ipynb"
+    notebook.write_text(json.dumps(doors.notebook(cells)))
+    names = {i["name"] for step in nb2pipe.load(notebook).check()["steps"] for i in step["inputs"]}
+    assert ("TABLE" in names) == carried
