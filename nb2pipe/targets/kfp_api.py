@@ -48,15 +48,15 @@ class Api:
     def ask(
         self,
         call: Callable[..., T],
-        already: Callable[[Any], T | None] | None = None,
+        already: Callable[[Any, Exception], T | None] | None = None,
         what: str = "",
         *,
         is_json: bool = True,
     ) -> T:
         """What `call(client, timeout)` gives, tried again while that may help; a token that ran out is renewed once.
 
-        `already` is asked before a second attempt for what the first one made. Raises SubmitError; `what` says in
-        words what was asked for; `is_json` whether an answer is one of the API's messages.
+        `already` is asked before a second attempt for what the first one, which failed so, made. Raises SubmitError;
+        `what` says in words what was asked for; `is_json` whether an answer is one of the API's messages.
         """
         timeout = (10, self._options.patience.answer)
         renewed: list[bool] = []
@@ -77,7 +77,7 @@ class Api:
         try:
             return sent(
                 answer,
-                already=lambda: already(self._connected()) if already else None,
+                already=lambda error: already(self._connected(), error) if already else None,
                 patience=self._options.patience,
                 on_event=self._on_event,
                 passing=passing,

@@ -12,11 +12,13 @@ from typing import Any
 from nb2pipe.findings import Finding, finding
 from nb2pipe.targets.base import Event, OnEvent, read_map
 from nb2pipe.targets.kfp_api import Api, named
-from nb2pipe.targets.kfp_runs import run_of, run_url, ui_of, waited
+from nb2pipe.targets.kfp_runs import cancelled, run_of, run_url, ui_of, waited
 from nb2pipe.targets.sending import (
     SubmitError,
     cron_fields,
     fresh_pipeline,
+    http_status,
+    late,
     new_id,
     pipeline_arguments,
     run_name,
@@ -192,11 +194,39 @@ class _Sender:
 
     def _found_or_made(self, what: str, found: Call, made: Call) -> Any:
         """What is there already, else what is made; after a lost answer it is looked for before it is made again."""
+
+        def made_once(client: Any, timeout: Any) -> Any:
+            try:
+                return made(client, timeout)
+            except Exception as error:
+                there = found(client, timeout) if http_status(error) == 409 else None
+                if there is None:
+                    raise
+                return there  # another command was faster
+
         existing = self._api.ask(found, what=what)
         if existing is None:
             answer = self._options.patience.answer
-            existing = self._api.ask(made, already=lambda client: found(client, answer), what=what)
+            existing = self._api.ask(made_once, already=lambda client, error: found(client, answer), what=what)
         return existing
+
+    def _made_once(self, what: str, ours: Call, made: Call, end: Callable[[Any], None]) -> Any:
+        """What `made` makes, once: the API has no ids of requests, so that what bears the command's mark (`ours`, the
+        oldest first) is looked for, and waited for, after a request without an answer and before it is sent again.
+
+        Should the server have made the first one later than that, the second is ended by `end`.
+        """
+        answer, unsure = self._options.patience.answer, []
+
+        def already(client: Any, error: Exception) -> Any:
+            unsure.append(error)
+            return late(lambda: next(iter(ours(client, answer)), None), error, self._options.patience)
+
+        created = self._api.ask(made, already=already, what=what)
+        both = self._api.ask(ours, what=what) if unsure else []
+        for second in both[1:]:
+            end(second)
+        return both[0] if both else created
 
     def version(self, name: str, document: Json) -> Json:
         """A reference to the pipeline's version of this content, which is uploaded if it is not there."""
@@ -240,19 +270,26 @@ class _Sender:
 
     def run(self, body: Json, spec: Json, on_event: OnEvent) -> Submission:
         """Starts the run, and waits for its end if that is wanted."""
-        name, experiment, answer = body["display_name"], body["experiment_id"], self._options.patience.answer
+        name, experiment = body["display_name"], body["experiment_id"]
 
-        def made(client: Any) -> Any:
+        def ours(client: Any, timeout: Any) -> list[Any]:
             listed = client.runs.run_service_list_runs(
-                experiment_id=experiment, filter=named(name), page_size=100, _request_timeout=answer
+                experiment_id=experiment,
+                filter=named(name),
+                page_size=100,
+                sort_by="created_at asc",
+                _request_timeout=timeout,
             )
-            return next((run for run in listed.runs or () if run.description == body["description"]), None)
+            return [run for run in listed.runs or () if run.description == body["description"]]
 
-        created = self._api.ask(
-            lambda client, timeout: client.runs.run_service_create_run(run=body, _request_timeout=timeout),
-            already=made,
-            what=f"run {name}",
-        )
+        def made(client: Any, timeout: Any) -> Any:
+            return client.runs.run_service_create_run(run=body, _request_timeout=timeout)
+
+        def end(second: Any) -> None:
+            on_event(Event("note", None, f"the server started run {second.run_id} too, late; it is cancelled"))
+            cancelled(second.run_id, self._options, on_event)
+
+        created = self._made_once(f"run {name}", ours, made, end)
         requests = [{"what": "create run", "body": body}]
         url = run_url(self._options, created.run_id)
         on_event(Event("note", None, f"run {created.run_id}: {url}"))
@@ -262,7 +299,7 @@ class _Sender:
 
     def schedule(self, body: Json) -> Submission:
         """Sets the schedule: the new one is there before the old ones of its name go, so that none is ever lost."""
-        name, answer = body["display_name"], self._options.patience.answer
+        name = body["display_name"]
 
         def listed(client: Any, timeout: Any) -> list[Any]:
             found = client.recurring_runs.recurring_run_service_list_recurring_runs(
@@ -270,16 +307,17 @@ class _Sender:
             )
             return list(found.recurring_runs or ())
 
+        def ours(client: Any, timeout: Any) -> list[Any]:
+            return [run for run in listed(client, timeout) if run.description == body["description"]]
+
+        def made(client: Any, timeout: Any) -> Any:
+            runs = client.recurring_runs
+            return runs.recurring_run_service_create_recurring_run(recurring_run=body, _request_timeout=timeout)
+
         before = self._api.ask(listed, what=f"schedule {name}")
         _only_ours(before, name)
-        created = self._api.ask(
-            lambda client, timeout: client.recurring_runs.recurring_run_service_create_recurring_run(
-                recurring_run=body, _request_timeout=timeout
-            ),
-            already=lambda client: next(
-                (r for r in listed(client, answer) if r.description == body["description"]), None
-            ),
-            what=f"schedule {name}",
+        created = self._made_once(
+            f"schedule {name}", ours, made, lambda second: self._delete(second.recurring_run_id, name)
         )
         for old in before:
             self._delete(old.recurring_run_id, name)

@@ -47,29 +47,45 @@ def sent(
     *,
     patience: Patience,
     on_event: OnEvent,
-    already: Callable[[], T | None] = lambda: None,
+    already: Callable[[Exception], T | None] = lambda error: None,
     passing: Callable[[BaseException], bool] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> T:
     """What `send` gives, tried again while its failure may pass, after pauses that double, with jitter.
 
     `passing` says of which failure that is so (may_pass).
-    Before it is tried again `already` is asked for what an attempt made whose answer was lost: nothing is sent twice.
-    Raises what `send` raised last.
+    Before it is tried again `already` is asked for what an attempt, which failed so, made although its answer was lost:
+    nothing is sent twice. Raises what `send` raised last.
     """
     delay = patience.first
+    failed: Exception | None = None
     for attempt in range(1, patience.attempts + 1):
+        sending = False
         try:
-            done = already() if attempt > 1 else None
-            return done if done is not None else send()
+            done = already(failed) if failed is not None else None
+            if done is not None:
+                return done
+            sending = True
+            return send()
         except Exception as error:
             if attempt == patience.attempts or not (passing or may_pass)(error):
                 raise
             seconds = min(max(_retry_after(error), delay * random.uniform(0.5, 1.5)), patience.longest)
             on_event(Event("note", None, f"{reason(error)}; trying again in {seconds:.0f} s"))
             pause(seconds)
+            failed = error if sending else failed
             delay = min(delay * 2, patience.longest)
     raise AssertionError("there is at least one attempt")
+
+
+def late(look: Callable[[], T | None], failed: Exception, patience: Patience) -> T | None:
+    """What a request that `failed` made all the same, for APIs that have no ids of requests: it is looked for as long
+    as the server may still be at it (`settle`). A server that says 429 has not begun."""
+    seconds = 0.0 if http_status(failed) == 429 else patience.settle
+    until = time.monotonic() + seconds
+    while (found := look()) is None and time.monotonic() < until:
+        time.sleep(min(patience.poll, seconds))
+    return found
 
 
 def may_pass(error: BaseException) -> bool:

@@ -47,12 +47,14 @@ class VertexPlace:
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long things are tried and waited for, in seconds: pauses between attempts double from `first` to `longest`;
-    an answer may take `answer`; a run is looked at every `poll`; waiting for its end stops after `wait`, or never."""
+    an answer may take `answer`; a run is looked at every `poll`; waiting for its end stops after `wait`, or never.
+    For as long as `settle` what a request without an answer may still make is looked for before it is sent again."""
 
     attempts: int = 5
     first: float = 1.0
     longest: float = 30.0
     answer: float = 60.0
+    settle: float = 20.0
     poll: float = 5.0
     wait: float | None = None
 

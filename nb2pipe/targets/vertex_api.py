@@ -41,11 +41,16 @@ class Api:
         self._options, self._on_event = options, on_event
         self.project, self.region = options.vertex.project or "", options.vertex.region or ""
 
-    def ask(self, call: Callable[[dict[str, Any]], T], what: str, already: Callable[[], T | None] = lambda: None) -> T:
+    def ask(
+        self,
+        call: Callable[[dict[str, Any]], T],
+        what: str,
+        already: Callable[[Exception], T | None] = lambda error: None,
+    ) -> T:
         """What `call` gives, tried again while that may help; it takes the keywords of a client's method.
 
-        `already` is asked before another attempt for what an earlier one made. Raises SubmitError; `what` says in words
-        what is done.
+        `already` is asked before another attempt for what an earlier one, which failed so, made. Raises SubmitError;
+        `what` says in words what is done.
         """
         settings = {"retry": None, "timeout": self._options.patience.answer}
         try:

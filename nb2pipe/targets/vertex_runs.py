@@ -11,7 +11,7 @@ from typing import Any
 
 from nb2pipe.findings import finding
 from nb2pipe.targets.base import Event, OnEvent, Status
-from nb2pipe.targets.sending import SubmitError
+from nb2pipe.targets.sending import SubmitError, late
 from nb2pipe.targets.storage import Staged, upload
 from nb2pipe.targets.submission import ENDED, State, StepState, Submission, SubmitOptions
 from nb2pipe.targets.vertex_api import Api
@@ -87,7 +87,7 @@ def _created(api: Api, plan: Plan, options: SubmitOptions) -> Any:
             return found
 
     settings: Any = {"retry": None, "timeout": options.patience.answer}
-    return api.ask(create, "start the pipeline", already=lambda: made(**settings))
+    return api.ask(create, "start the pipeline", already=lambda error: made(**settings))
 
 
 def _message(kind: Any, body: Any) -> Any:
@@ -122,7 +122,9 @@ def _scheduled(api: Api, plan: Plan, files: Staged, options: SubmitOptions, on_e
                 parent=plan.url.partition("/v1/")[2], schedule=message, **settings
             ),
             "set the schedule",
-            already=lambda: next(iter(_made_now(_schedules(api, plan, settings), plan)), None),
+            already=lambda error: late(
+                lambda: next(_made_now(_schedules(api, plan, settings), plan), None), error, options.patience
+            ),
         )
     _tell_schedules(known, on_event)
     number = result.name.rpartition("/")[2]

@@ -44,11 +44,14 @@ class Fault:
     """Something that goes wrong once, at the first request whose "METHOD path" has `at` in it.
 
     `what` is a status to answer with; "page" answers with a page to log in; "lost" does the request and hangs up,
-    "half" does it and hangs up in the middle of the answer, "slow" does it and answers when nobody listens any more.
+    "half" does it and hangs up in the middle of the answer, "slow" does it and answers when nobody listens any more;
+    "twice" does it, and then once more for the answer, as if another client had asked for the same just before;
+    "late" hangs up, and does it as soon as `after` requests more have come, before it answers the last of them.
     """
 
     at: str
     what: int | str
+    after: int = 1
 
 
 @dataclass
@@ -79,6 +82,7 @@ class FakeKfp:
         self.versions: list[Any] = []
         self.requests: list[str] = []
         self.faults: list[Fault] = []
+        self._late: list[tuple[int, tuple[Any, ...]]] = []
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -169,8 +173,8 @@ class FakeKfp:
         runs = [one.message for one in self.runs.values()]
         runs = [one for one in runs if experiment in (None, one.experiment_id)]
         order = query.get("sort_by", [""])[0]
-        must(order in ("", "created_at desc"), f"sort_by {order!r}")
-        found = _named(runs[::-1] if order else runs, query)
+        must(order in ("", "created_at asc", "created_at desc"), f"sort_by {order!r}")
+        found = _named(runs[::-1] if order == "created_at desc" else runs, query)
         size, start = int(query.get("page_size", ["20"])[0]), int(query.get("page_token", ["0"])[0] or 0)
         must(1 <= size <= 200, f"page_size {size}")
         more = str(start + size) if start + size < len(found) else None
@@ -267,6 +271,19 @@ class FakeKfp:
                 self.faults.remove(found)
             return found
 
+    def later(self, after: int, *request: Any) -> None:
+        """Does a request when `after` more have come."""
+        with self._lock:
+            self._late.append((len(self.requests) + after, request))
+
+    def catch_up(self) -> None:
+        """Does the requests that are due by now."""
+        with self._lock:
+            due = [request for number, request in self._late if number <= len(self.requests)]
+            self._late = [row for row in self._late if row[0] > len(self.requests)]
+            for request in due:
+                self.answer(*request)
+
     def until_over(self) -> None:
         """Waits for the server's end."""
         self._over.wait(30)
@@ -323,10 +340,18 @@ def _handler(server: FakeKfp) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = server.fault(f"{self.command} {unquote(url.path)}")
             what = fault.what if fault else None
+            request = (self.command, unquote(url.path), parse_qs(url.query), self.headers, body)
+            server.catch_up()
+            if fault and what == "late":
+                server.later(fault.after, *request)
+                self.close_connection = True
+                return
             try:
                 if isinstance(what, int):
                     raise Refused(what, "a fault of the test")
-                found = server.answer(self.command, unquote(url.path), parse_qs(url.query), self.headers, body)
+                if what == "twice":
+                    server.answer(*request)
+                found = server.answer(*request)
                 status, data = 200, found if isinstance(found, bytes) else json.dumps(written(found)).encode()
             except Refused as error:
                 status = error.status

@@ -36,7 +36,7 @@ CELLS = [
 TOKEN = "s3cr3t-value"
 BUCKET = "gs://bucket-1/team"
 PLACE = VertexPlace("test-project", "us-central1")
-PATIENCE = Patience(first=0.01, longest=0.05, poll=0.05)
+PATIENCE = Patience(first=0.01, longest=0.05, settle=0.05, poll=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from nb2pipe.targets.kfp_runs import failure_in
 from nb2pipe.targets.sending import SubmitError
 from nb2pipe.targets.submission import KfpPlace, Patience, Submission, SubmitOptions, VertexPlace
 
-PATIENCE = Patience(attempts=4, first=0.01, longest=0.02, answer=30, poll=0.01)
+PATIENCE = Patience(attempts=4, first=0.01, longest=0.02, answer=30, settle=0.05, poll=0.01)
 ENVIRONMENT = (
     "KF_PIPELINES_ENDPOINT",
     "KF_PIPELINES_UI_ENDPOINT",
@@ -190,6 +190,47 @@ def test_a_fault_at_the_run_is_overcome_and_nothing_runs_twice(
     done = submit(name="same", patience=replace(PATIENCE, answer=answer))
     assert done.id == the_run(server).run_id
     assert server.asked("POST /apis/v2beta1/runs") == (1 if isinstance(what, str) else 2)
+
+
+def test_a_run_that_the_server_makes_late_is_waited_for(server: FakeKfp, submit: Submit) -> None:
+    server.faults = [Fault("POST /apis/v2beta1/runs", "late", after=3)]
+    done = submit(patience=replace(PATIENCE, settle=30))
+    assert done.id == the_run(server).run_id
+    assert server.asked("POST /apis/v2beta1/runs") == 1
+
+
+def test_a_run_that_the_server_makes_later_than_that_is_cancelled(
+    server: FakeKfp, submit: Submit, project: Project
+) -> None:
+    server.faults = [Fault("POST /apis/v2beta1/runs", "late", after=3)]
+    done = submit(name="same", patience=replace(PATIENCE, settle=0))
+    assert server.asked("POST /apis/v2beta1/runs") == 3  # two runs, and the end of one
+    states = {run.message.run_id: run.message.state for run in server.runs.values()}
+    assert sorted(states.values()) == ["CANCELED", "PENDING"]
+    assert states[str(done.id)] == "PENDING"
+    assert "it is cancelled" in "".join(event.text for event in project.events)
+
+
+def test_a_schedule_that_the_server_sets_late_is_not_there_twice(server: FakeKfp, submit: Submit) -> None:
+    server.faults = [Fault("POST /apis/v2beta1/recurringruns", "late", after=3)]
+    done = submit(schedule="0 6 * * *", patience=replace(PATIENCE, settle=0))
+    assert server.asked("POST /apis/v2beta1/recurringruns") == 2
+    assert [one.recurring_run_id for one in server.recurring] == [done.id]
+
+
+def test_after_429_nothing_is_waited_for(server: FakeKfp, submit: Submit) -> None:
+    server.faults = [Fault("POST /apis/v2beta1/runs", 429)]
+    submit(patience=replace(PATIENCE, settle=3600))
+    assert len(server.runs) == 1
+
+
+def test_two_commands_at_the_same_time_share_experiment_and_pipeline(server: FakeKfp, submit: Submit) -> None:
+    """The other command makes what this one has just looked for in vain."""
+    for what in ("experiments", "pipelines", "pipelines/upload_version"):
+        server.faults.append(Fault(f"POST /apis/v2beta1/{what}", "twice"))
+    submit(upload=True)
+    made = (server.experiments, server.pipelines, server.versions, server.runs)
+    assert [len(one) for one in made] == [1, 1, 1, 1]
 
 
 def test_an_earlier_run_of_the_same_name_is_not_taken_for_this_one(server: FakeKfp, submit: Submit) -> None:

@@ -15,7 +15,7 @@ from nb2pipe.findings import Nb2pipeError
 from nb2pipe.targets import storage
 from nb2pipe.targets.base import ParameterError, load_platform, read_map
 from nb2pipe.targets.kfp import compile
-from nb2pipe.targets.sending import SubmitError, cron_fields, fresh_pipeline, may_pass, pipeline_arguments, sent
+from nb2pipe.targets.sending import SubmitError, cron_fields, fresh_pipeline, late, may_pass, pipeline_arguments, sent
 from nb2pipe.targets.storage import staged, upload
 from nb2pipe.targets.submission import KfpPlace, Patience, StepState, Submission, SubmitOptions
 
@@ -75,8 +75,29 @@ def test_attempts_end() -> None:
 
 
 def test_what_a_lost_answer_made_is_found_before_it_is_sent_again() -> None:
-    assert attempts([ConnectionResetError(), "twice"], already=lambda: "once")[0] == "once"
-    assert attempts(["first", "twice"], already=lambda: "of another command")[0] == "first"
+    assert attempts([ConnectionResetError(), "twice"], already=lambda error: "once")[0] == "once"
+    assert attempts(["first", "twice"], already=lambda error: "of another command")[0] == "first"
+
+
+def test_what_was_made_is_looked_for_by_the_last_attempt_that_was_sent() -> None:
+    asked: list[Any] = []
+
+    def already(failed: Exception) -> Any:
+        asked.append(failed)
+        if len(asked) == 2:
+            raise Answered(503)
+
+    lost = ConnectionResetError()
+    assert attempts([Answered(429), lost, "done"], already=already)[0] == "done"
+    assert [type(error) for error in asked] == [Answered, ConnectionResetError, ConnectionResetError]
+
+
+def test_what_a_server_makes_late_is_waited_for() -> None:
+    looks = iter([None, None, "made"])
+    patience = Patience(settle=30, poll=0.001)
+    assert late(lambda: next(looks), ConnectionResetError(), patience) == "made"
+    assert late(lambda: None, ConnectionResetError(), replace(patience, settle=0.002)) is None
+    assert late(lambda: None, Answered(429), replace(patience, settle=3600)) is None
 
 
 def test_errors_of_clients_are_known_by_what_is_behind_them() -> None:
