@@ -38,10 +38,13 @@ OTHERS = {
 }
 """Options that only other platforms know."""
 
-LARGEST_PIPELINE = 1536 * 1024
-"""Bytes of a pipeline: its Argo workflow is one request to etcd, which takes 1.5 MiB (--max-request-bytes)."""
+LARGEST_PIPELINE = 1024 * 1024
+"""Bytes of a pipeline with its arguments. All of it is in its Argo workflow, which Argo ends when it is larger than
+MAX_WORKFLOW_SIZE, 1 MiB ("workflow is longer than maximum allowed size": awslabs/kubeflow-manifests#767); what etcd
+takes in one request, 1.5 MiB, is more (kubeflow/pipelines#4170)."""
 LONGEST: Mapping[str, int] = {"run": 255, "schedule": 255, "experiment": 128, "pipeline": 128, "namespace": 63}
-"""Characters of names: backend/src/apiserver/validation/length.go of Kubeflow Pipelines; runs are VARCHAR(255)."""
+"""Bytes of names in UTF-8, as the API server counts: LengthSpecs in backend/src/apiserver/validation/length.go of
+kubeflow/pipelines; those of runs and schedules are columns of 255."""
 
 
 Call = Callable[[Any, Any], Any]
@@ -163,8 +166,9 @@ def _beyond(spec: Json, body: Json, options: SubmitOptions) -> Iterator[Finding]
         "pipeline": spec["pipelineInfo"]["name"] if options.upload else "",
     }
     for what, name in names.items():
-        if len(name) > LONGEST[what]:
-            message = f"The name of the {what} has {len(name)} characters; Kubeflow takes {LONGEST[what]}."
+        length = len(name.encode())
+        if length > LONGEST[what]:
+            message = f"The name of the {what} has {length} bytes; Kubeflow takes {LONGEST[what]}."
             yield finding("bad-run-option", message, name=name[:40])
 
 

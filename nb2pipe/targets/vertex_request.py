@@ -1,8 +1,11 @@
 """What is sent to Vertex AI, as its REST interface spells it: made and checked here, before anything is sent.
 
 The limits are those of the API's own descriptions of its messages (google.cloud.aiplatform.v1): the id of a job at
-CreatePipelineJobRequest.pipeline_job_id, names and labels at PipelineJob and Schedule; that a resource has at most 64
-labels stands in "Requirements for labels" of Google Cloud's Resource Manager. For a pipeline as a whole they name none.
+CreatePipelineJobRequest.pipeline_job_id ("less than 128 characters"), names and labels, with the reserved key, at
+PipelineJob and Schedule. How many labels there are, and what is in them, is as in "Requirements for labels" of
+https://cloud.google.com/resource-manager/docs/labels-overview: up to 64 of a resource, 63 characters each. For the
+size of a pipeline, its tasks and the values of its parameters they name none; one word of a command is held to what
+Linux takes when it is compiled (targets/kfp.py), and the value of a parameter when it is read (targets/base.py).
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ EXPERIMENT = "nb2pipe-experiment"
 """The label with the experiment of a job."""
 
 LONGEST_ID, LONGEST_NAME, MOST_LABELS = 127, 128, 64
+RESERVED = "vertex-ai-pipelines-run-billing-id"
 POLICIES = {"slow": "PIPELINE_FAILURE_POLICY_FAIL_SLOW", "fast": "PIPELINE_FAILURE_POLICY_FAIL_FAST"}
 NOT_HERE = {
     "upload": "--upload",
@@ -148,9 +152,11 @@ def _names(options: SubmitOptions) -> Iterator[tuple[Any, str]]:
     most = MOST_LABELS - 3  # ours
     yield len(options.labels) <= most, f"A job has at most {most} labels beside nb2pipe's own."
     for key, value in options.labels.items():
-        right = re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) and re.fullmatch(r"[a-z0-9_-]{0,63}", value)
+        shaped = re.fullmatch(r"[^\W\d_][\w-]{0,62}", key) and re.fullmatch(r"[\w-]{0,63}", value)
+        right = shaped and (key + value).lower() == key + value
         rule = f"lower-case letters, digits, - and _, 63 at most, the key begins with a letter and not with {MARK}"
         yield right and not key.startswith(MARK), f"The label {key}={value} cannot be: {rule}."
+        yield key != RESERVED, f"The label {RESERVED} is Vertex AI's own, which would write over it."
 
 
 def _refuse(rows: Any) -> None:

@@ -32,7 +32,7 @@ GIVEN_BY_SERVER = {
     "V2beta1RecurringRun": ("recurring_run_id", "created_at", "updated_at", "status", "error"),
     "V2beta1Pipeline": ("pipeline_id", "created_at", "error"),
 }  # fmt: skip
-LARGEST_REQUEST = 1536 * 1024
+LARGEST_REQUEST = 1024 * 1024
 
 
 class Refused(Exception):
@@ -95,7 +95,7 @@ def _model(model: Any, data: Any, at: str) -> Any:
 def check_name(name: str | None, longest: int, what: str) -> None:
     """A name of something: not empty, not too long."""
     must(name and name.strip(), f"{what} needs a name")
-    must(len(name or "") <= longest, f"the name of {what} is longer than {longest}")
+    must(len((name or "").encode()) <= longest, f"the name of {what} is longer than {longest}")
 
 
 def check_pipeline(document: Json) -> pipeline_spec_pb2.PipelineSpec:

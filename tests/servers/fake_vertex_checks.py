@@ -119,8 +119,8 @@ def check_pipeline_job(job: Any) -> None:
     must(len(job.display_name) <= 128, "display_name has at most 128 characters")
     must(len(job.labels) <= 64, "at most 64 labels")
     for key, value in job.labels.items():
-        must(re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key), f"label {key}")
-        must(re.fullmatch(r"[a-z0-9_-]{0,63}", value), f"value {value} of label {key}")
+        must(re.fullmatch(r"[^\W\d_][\w-]{0,62}", key) and key == key.lower(), f"label {key}")
+        must(re.fullmatch(r"[\w-]{0,63}", value) and value == value.lower(), f"value {value} of label {key}")
     account, network, key = job.service_account, job.network, job.encryption_spec.kms_key_name
     must(not account or re.fullmatch(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com", account), f"service_account {account}")
     must(not network or re.fullmatch(r"projects/\d+/global/networks/[\w-]+", network), f"network {network}")

@@ -334,6 +334,7 @@ def test_a_host_that_is_not_there(project: Project, submit: Submit) -> None:
         ({"vertex": VertexPlace(cmek="key")}, "not-for-target"),
         ({"name": "n" * 256}, "bad-run-option"),
         ({"experiment": "n" * 129}, "bad-run-option"),
+        ({"experiment": "ü" * 65}, "bad-run-option"),
         ({"schedule": "every day"}, "bad-schedule"),
         ({"bucket": "bucket"}, "bad-bucket"),
     ],
@@ -372,6 +373,13 @@ def test_a_dry_run_shows_what_would_be_sent(server: FakeKfp, submit: Submit) -> 
     sent = the_run(server)
     assert sent.pipeline_spec == shown["pipeline_spec"]
     assert sent.runtime_config.parameters == shown["runtime_config"]["parameters"]
+
+
+def test_names_may_be_in_any_script(server: FakeKfp, submit: Submit) -> None:
+    done = submit(name="прогон-試し", experiment="ü" * 64)
+    assert (done.name, the_run(server).display_name) == ("прогон-試し", "прогон-試し")
+    assert server.experiments[0].display_name == "ü" * 64
+    assert submit(schedule="0 6 * * *", name="täglich").name == "täglich"
 
 
 # --- schedules, uploads -----------------------------------------------------------------------------------------------

@@ -131,6 +131,7 @@ def test_every_option_arrives(vertex: Any, submit: Submit) -> None:
     network, account = "projects/12345/global/networks/own", "runner@test-project.iam.gserviceaccount.com"
     found = submit(
         name="Tuesday's run",
+        labels={"größe": "groß_2", **{f"l{n}": "" for n in range(60)}},
         service_account=account,
         caching=False,
         parameters={"words": "['x']", "name": "n"},
@@ -201,6 +202,8 @@ def test_a_file_is_uploaded_once(vertex: Any, submit: Submit, vertex_home: Path,
         ({"place": {"network": "default"}}, "bad-run-option", "projects/NUMBER"),
         ({"place": {"cmek": "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"}}, "bad-run-option", "no key"),
         ({"labels": {"Team": "a"}}, "bad-run-option", "Team=a"),
+        ({"labels": {"größe": "Groß"}}, "bad-run-option", "größe=Groß"),
+        ({"labels": {"vertex-ai-pipelines-run-billing-id": "1"}}, "bad-run-option", "own"),
         ({"labels": {f"l{n}": "a" for n in range(62)}}, "bad-run-option", "at most 61"),
         ({"name": "x" * 129}, "bad-run-option", "128 characters"),
         ({"name": 'x" OR "'}, "bad-run-option", "no quotes"),
