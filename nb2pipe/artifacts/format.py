@@ -36,8 +36,8 @@ class Format:
 
 
 REDUCERS: dict[str, Callable[[Any, dict[int, Any]], Any]] = {}
-"""How pickle stores what it would not keep, by type name: called with the object and a table that
-is empty when a stream begins."""
+"""How pickle stores what it would not keep, by type name: called with the object and a table of the
+stream, which begins with the whole value under 0."""
 
 
 def type_name(cls: type) -> str:

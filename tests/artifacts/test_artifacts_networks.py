@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,7 @@ def test_shared_weights_of_keras_are_refused(
     given = library.Input((4,))
     code = library.layers.Dense(2)(given)
     whole, encoder = library.Model(given, library.layers.Dense(4)(code)), library.Model(given, code)
-    for values in ({"whole": whole, "encoder": encoder}, {"both": [whole, whole.layers[1]]}):
+    for values in ({"whole": whole, "encoder": encoder}, {"both": [whole, encoder]}):
         with pytest.raises(artifacts.ArtifactError, match="share weights, which cannot be stored together"):
             artifacts.save(tmp_path / "m", values)
     other = library.Model(given, library.layers.Dense(1)(given))
@@ -139,3 +139,25 @@ def test_shared_weights_of_keras_are_refused(
     loaded = artifacts.load(tmp_path / "m")
     assert loaded["whole"] is loaded["again"]
     assert loaded["whole"] is not loaded["other"]
+
+
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_parts_of_a_keras_model_stay_parts(artifacts: ModuleType, keras: ModuleType, tmp_path: Path, name: str) -> None:
+    library = pytest.importorskip(name)
+    inner = library.Sequential([library.Input((4,)), library.layers.Dense(2)])
+    model = library.Sequential([inner, library.layers.Dense(1)])
+    optimizer = library.optimizers.SGD(0.1)
+    model.compile(optimizer, "mse")
+    model.fit(X, Y, verbose=0)
+    holder = SimpleNamespace(layers=[model.layers[1]], model=model)
+    artifacts.save(tmp_path / "m", {"first": inner, "holder": holder, "model": model, "optimizer": optimizer})
+    loaded = artifacts.load(tmp_path / "m")
+    again = loaded["model"]
+    assert loaded["holder"].model is again
+    assert loaded["optimizer"] is again.optimizer
+    assert loaded["first"] is again.layers[0]
+    assert loaded["holder"].layers == [again.layers[1]]
+    assert (again.predict(X, verbose=0) == model.predict(X, verbose=0)).all()
+    inner.compile("sgd", "mse")
+    with pytest.raises(artifacts.ArtifactError, match="share weights"):
+        artifacts.save(tmp_path / "m", {"first": inner, "model": model})
