@@ -202,6 +202,11 @@ CODES: dict[str, Code] = {
     "alias-across-steps": Code(
         "note", "Two names are one object across steps; they travel together.", "Copy one of them if you can."
     ),
+    "shared-weights": Code(
+        "error",
+        "Keras models that share layers are handed on together, and neither is a part of the other.",
+        "Hand on one and make the other from it: `keras.Model(model.input, model.get_layer(NAME).output)`.",
+    ),
     "view-across-steps": Code(
         "error", "A view of another value's memory crosses steps and is changed there.", "Use `.copy()`."
     ),

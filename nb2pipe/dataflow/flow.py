@@ -61,7 +61,7 @@ def analyse(
     _finish(flows, statements, layout)
     files = accepted(modules, statements)
     across += _hidden(flows, statements, here, files)
-    across += stored_findings(flows, forward)
+    across += stored_findings(flows, statements, forward)
     written = {s.index for path in files for s in modules.writers.get(path, ())}
     across += _shared_code([s for s in statements if s.index not in written], resolver, flows)
     findings += tangled or across  # what holds for another order of cells is not true of the notebook

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection, Iterable, Sequence
+from itertools import combinations
 
 from nb2pipe.dataflow.forward import Forward
-from nb2pipe.dataflow.model import Need, StepFlow
+from nb2pipe.dataflow.machine import Place
+from nb2pipe.dataflow.model import Need, Statement, StepFlow
+from nb2pipe.dataflow.values import Heap
 from nb2pipe.findings import Finding, finding
 
 _UNSTORABLE_TYPES = {
@@ -21,10 +25,11 @@ _WAYS_OUT = {
 """What to do about values of a library that cannot be stored, where that is not what always helps."""
 
 
-def stored_findings(flows: Sequence[StepFlow], forward: Forward) -> list[Finding]:
+def stored_findings(flows: Sequence[StepFlow], statements: Sequence[Statement], forward: Forward) -> list[Finding]:
     """Values that cannot be stored, and names that travel together."""
     found: list[Finding] = []
     data = {name for flow in flows for name in flow.inputs}
+    compiled = _compiled(statements, forward)
     for flow in flows:
         for need in flow.inputs.values():
             val = flow.input_values[need.name]
@@ -42,6 +47,7 @@ def stored_findings(flows: Sequence[StepFlow], forward: Forward) -> list[Finding
                 found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name, hint=hint))
             found += _own_pickling(flow, need, reached, forward)
             found += _own_caches(flow, need, reached, forward, data)
+        found += _shared_weights(flow, forward, compiled)
         for bundle in flow.bundles:
             message = f"{', '.join(bundle)} share identity and travel together in one artifact"
             place = flow.joined_at[bundle]
@@ -49,6 +55,56 @@ def stored_findings(flows: Sequence[StepFlow], forward: Forward) -> list[Finding
     return found
 
 
+# --- Keras ----------------------------------------------------------------------------------------------------------
+def _shared_weights(flow: StepFlow, forward: Forward, compiled: set[int]) -> list[Finding]:
+    """Models in one artifact that have weights in common: what is no part of another model would get its own."""
+    found = []
+    for names in (*flow.bundles, *((n,) for n in flow.outputs if not any(n in b for b in flow.bundles))):
+        values = frozenset().union(*(flow.output_values[n].objs for n in names))
+        models = {o for o in _held(forward.heap, values, inner=False) if _is_keras(forward.heap, o, _MODELS)}
+        for one, other in combinations(sorted(models), 2):
+            held = [_held(forward.heap, [o]) for o in (one, other)]
+            part = one in held[1] or other in held[0]
+            layers = {o for o in held[0] & held[1] if _is_keras(forward.heap, o, (*_MODELS, *_LAYERS))}
+            if layers and (not part or {one, other} <= compiled):
+                place = flow.joined_at.get(names, Place(flow.cells[0], 1, ""))
+                message = f"{' and '.join(names)}: models that share layers, which one artifact cannot keep"
+                found.append(finding("shared-weights", message, cell=place.cell, line=place.line, name=names[0]))
+                break
+    return found
+
+
+_MODELS = ("keras.Model", "keras.Sequential", "keras.models.")
+_LAYERS = ("keras.Layer", "keras.layers.")
+
+
+def _is_keras(heap: Heap, index: int, names: tuple[str, ...]) -> bool:
+    cls = heap.classes.get(index)
+    type_name = (cls.library_base if cls is not None else heap.objs[index].type) or ""
+    return type_name.removeprefix("tensorflow.").replace("tf_keras.", "keras.").startswith(names)
+
+
+def _held(heap: Heap, objs: Iterable[int], *, inner: bool = True) -> set[int]:
+    """What values hold for all that is known; with `inner` what models hold too."""
+    seen: set[int] = set()
+    todo = set(objs)
+    while todo:
+        index = todo.pop()
+        seen.add(index)
+        if not heap.objs[index].hub and (inner or not _is_keras(heap, index, _MODELS)):
+            todo |= heap.objs[index].parts.keys() - seen
+    return seen
+
+
+def _compiled(statements: Iterable[Statement], forward: Forward) -> set[int]:
+    """The models that the notebook compiles by name."""
+    calls = [n.func for s in statements for n in s.nodes if isinstance(n, ast.Call)]
+    on = [c.value for c in calls if isinstance(c, ast.Attribute) and c.attr == "compile"]
+    names = {n.id for n in on if isinstance(n, ast.Name)}
+    return {o for n in names if (val := forward.value(n)) is not None for o in val.objs}
+
+
+# --- classes of the notebook ------------------------------------------------------------------------------------------
 _PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
 
 
