@@ -421,7 +421,7 @@ def save_pickle(value: Any, folder: Path) -> None:
     """Write the value with cloudpickle, or with pickle where that is not installed."""
     try:
         with (folder / "value.pickle").open("wb") as stream:
-            _pickler(stream).dump(value)
+            _pickler(stream, value).dump(value)
     except Exception as error:
         raise ArtifactError(_reason(value, error)) from error
 
@@ -469,7 +469,7 @@ def _nan_key(value: Any) -> str | None:
     return KEYS[id(value)]
 
 
-def _pickler(stream: Any) -> pickle.Pickler:
+def _pickler(stream: Any, value: Any) -> pickle.Pickler:
     try:
         import cloudpickle
     except ModuleNotFoundError:
@@ -477,7 +477,7 @@ def _pickler(stream: Any) -> pickle.Pickler:
         plain.persistent_id = _nan_key  # type: ignore[method-assign]
         return plain
 
-    seen: dict[int, Any] = {}
+    seen: dict[int, Any] = {0: value}
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def persistent_id(self, obj: Any) -> str | None:

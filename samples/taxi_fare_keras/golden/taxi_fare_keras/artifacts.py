@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from inspect import Parameter, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 
@@ -507,6 +507,9 @@ def _reduce_keras(part: Any, seen: dict[int, Any]) -> Any:
     """For models and parts of them inside other values, like the History that `fit` returns."""
     import cloudpickle
 
+    place = _place_in_model(part, seen)
+    if place is not None:
+        return place
     _note_variables(part, seen)
     if hasattr(part, "fit"):
         with TemporaryDirectory() as folder:
@@ -518,6 +521,49 @@ def _reduce_keras(part: Any, seen: dict[int, Any]) -> Any:
     cls = type(part)
     own = {} if cls.__module__.startswith("keras.") else {cls.__name__: cls}
     return _restore_part, (cloudpickle.dumps(own), *part.__reduce__())
+
+
+def _place_in_model(part: Any, seen: dict[int, Any]) -> Any:
+    """How a layer or optimizer is found in a model of the same stream, so that it stays a part."""
+    if -1 not in seen:
+        seen[-1] = list(_models(seen[0]))
+    for model in seen[-1] if getattr(part, "optimizer", None) is None else ():
+        if part is not model and part is getattr(model, "optimizer", None):
+            return _optimizer_of, (model,)
+        for index, layer in enumerate(model._flatten_layers()):
+            if part is layer and part is not model:
+                return _layer_of, (model, index)
+    return None
+
+
+def _models(whole: Any) -> Iterator[Any]:
+    """The models that a value is or that its containers and objects hold."""
+    seen: set[int] = set()
+    todo = [whole]
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if {"keras.Model", "tf_keras.Model"} & set(map(type_name, type(item).__mro__)):
+            yield item
+        elif isinstance(item, (list, tuple)):
+            todo += item[:MOST_ITEMS]
+        elif isinstance(item, dict):
+            todo += list(item.values())[:MOST_ITEMS]
+        elif hasattr(item, "__dict__") and not isinstance(item, (type, ModuleType, FunctionType)):
+            todo += vars(item).values()
+
+
+MOST_ITEMS = 1000  # of a container: longer ones hold data
+
+
+def _optimizer_of(model: Any) -> Any:
+    return model.optimizer
+
+
+def _layer_of(model: Any, index: int) -> Any:
+    return list(model._flatten_layers())[index]
 
 
 def _note_variables(part: Any, seen: dict[int, Any]) -> None:
@@ -552,6 +598,9 @@ def _restore_part(own: bytes, make: Any, arguments: tuple[Any, ...]) -> Any:
 REDUCERS["keras.KerasSaveable"] = REDUCERS["tf_keras.Layer"] = _reduce_keras
 
 
+REDUCERS["tf_keras.Optimizer"] = _reduce_keras
+
+
 KERAS = Format(
     "keras",
     types=("keras.Model", "tf_keras.Model"),
@@ -567,7 +616,7 @@ def save_pickle(value: Any, folder: Path) -> None:
     """Write the value with cloudpickle, or with pickle where that is not installed."""
     try:
         with (folder / "value.pickle").open("wb") as stream:
-            _pickler(stream).dump(value)
+            _pickler(stream, value).dump(value)
     except Exception as error:
         raise ArtifactError(_reason(value, error)) from error
 
@@ -615,7 +664,7 @@ def _nan_key(value: Any) -> str | None:
     return KEYS[id(value)]
 
 
-def _pickler(stream: Any) -> pickle.Pickler:
+def _pickler(stream: Any, value: Any) -> pickle.Pickler:
     try:
         import cloudpickle
     except ModuleNotFoundError:
@@ -623,7 +672,7 @@ def _pickler(stream: Any) -> pickle.Pickler:
         plain.persistent_id = _nan_key  # type: ignore[method-assign]
         return plain
 
-    seen: dict[int, Any] = {}
+    seen: dict[int, Any] = {0: value}
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def persistent_id(self, obj: Any) -> str | None:
