@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from nb2pipe.dataflow.effects import elements
+from nb2pipe.dataflow.effects import elements, has_views
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.special import touch
@@ -52,8 +52,11 @@ def store(m: Machine, target: ast.expr, val: Val, place: Place) -> None:
         use: Access = "set" if isinstance(target.ctx, ast.Store) else "delete"
         run_properties(m, holder, target.attr, use, place, [val] if use == "set" else [])
     _store_into(m, target, holder, place)
+    parts = val.objs
+    if isinstance(target, ast.Subscript) and has_views(holder.type) and val.type in ("builtins.list", "builtins.tuple"):
+        parts |= m.heap.elements(val.objs)  # `objects[:] = [a, b]`
     for index in holder.objs:
-        for part in val.objs:
+        for part in parts:
             m.heap.hold(index, part)
             if isinstance(target, ast.Attribute) and target.attr == "__dict__":
                 m.heap.view(index, part)

@@ -27,11 +27,12 @@ from nb2pipe.dataflow.effects import (
     has_views,
     show,
     unknown_call,
+    unknown_function,
 )
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.shown import note_named
-from nb2pipe.dataflow.special import classes_of, is_unknown, library_base, run_hooks, touch
+from nb2pipe.dataflow.special import classes_of, is_unknown, lend_all, library_base, own_module, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
 from nb2pipe.dataflow.texts import run_text, string_references
 from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, constant, join, typed
@@ -171,11 +172,12 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
     if unbound is not None:
         return unbound
     effect = m.tables.function(ref)
-    _own_module(m, ref, place)
+    own_module(m, ref, place)
     if effect is None:
-        result = unknown_call(m, Val(), args, keywords, place)
+        result = unknown_function(m, args, keywords, place)
         last = ref.rpartition(".")[2]
         return Val(result.objs, ref if last[:1].isupper() else None)
+    lend_all(m, effect, ref, [*args, *keywords.values()], place)
     result = apply_effect(m, effect, Val(), args, keywords, place)
     return m.fresh(_HANDLE) if ref in _DISPLAYS and _is_given(keywords.get("display_id")) else result
 
@@ -187,20 +189,6 @@ _HANDLE = "IPython.handle"
 
 def _is_given(val: Val | None) -> bool:
     return val is not None and val.const not in (None, False)
-
-
-def _own_module(m: Machine, ref: str, place: Place) -> None:
-    """A function of a module of the notebook's own is called: it may be any of the module's."""
-    root = ref.partition(".")[0]
-    facts = m.shared.modules.get(root)
-    if facts is None:
-        return
-    for event in facts.on_call:
-        m.channel(event.channel, event.use, place)
-    m.record.files += [replace(event, place=place, perhaps=True) for event in facts.files]
-    if facts.stateful:
-        m.channel(f"module:{root}", "use", place)
-        m.channel(f"module:{root}", "set", place)
 
 
 def _is_exception(name: str) -> bool:
@@ -251,6 +239,7 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
         effect = m.tables.method(None, name)
     if effect is not None:
         run_hooks(m, receiver, place)
+        lend_all(m, effect, type_name, [receiver, *args, *keywords.values()], place)
         made = apply_effect(m, effect, receiver, args, keywords, place)
         if name in DICT_VIEWS:
             dict_view(m, receiver, name, made)

@@ -96,7 +96,7 @@ def namespace_of(m: Machine, val: Val) -> Val:
 def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """Do what a table's row says; the value of the call."""
     if effect.cases:
-        effect = effect.given(args[0].type if args else None)
+        effect = effect.given(args[0].type if args else None, _given_words(keywords))
     if effect.unknown:
         return unknown_call(m, receiver, args, keywords, place)
     _mutations(m, effect, receiver, args, keywords, place)
@@ -110,6 +110,12 @@ def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], key
     if effect.keeps or _holds_some(m, receiver, effect.keeps_with):
         _keep(m, receiver, [*args, *keywords.values()])
     return _value(m, effect, receiver, args, keywords, results)
+
+
+def _given_words(keywords: Keywords) -> list[str]:
+    """`NAME=` for each keyword argument that is given, `NAME=None` for one that may be None or a list."""
+    given = [f"{n}=" for n, v in keywords.items() if not v.is_const or v.const not in (None, False)]
+    return given + [f"{n}=None" for n, v in keywords.items() if not isinstance(v.const, (str, int))]
 
 
 def _shows(m: Machine, effect: Effect, values: list[Val], place: Place) -> None:
@@ -153,6 +159,8 @@ def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywo
         m.mark(receiver.objs, "learns")
     for number in effect.mutates_parts_of:
         m.use_parts((_at(number, receiver, args, keywords) or Val()).objs, place)
+    for whose in effect.uses_parts_of:
+        m.use_copies((_at(whose, receiver, args, keywords) or Val()).objs, place)
     if effect.mutates_parts:
         m.use_parts(receiver.objs, place, resting=effect.at_rest)
         if not effect.at_rest:
@@ -162,8 +170,14 @@ def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywo
         m.mutate(receiver.objs, place)
     if effect.inplace and _uncopied(keywords) and args:
         m.mutate(args[0].objs, place)
-    if "out" in keywords and keywords["out"].objs:
-        m.mutate(keywords["out"].objs, place)
+    for written in _outputs(effect, args, keywords):
+        m.mutate(written.objs, place)
+
+
+def _outputs(effect: Effect, args: list[Val], keywords: Keywords) -> list[Val]:
+    """What a call is told to write its result into."""
+    placed = args[effect.out : effect.out + 1] if effect.out is not None else []
+    return [v for v in [*placed, keywords.get("out", Val())] if v.objs]
 
 
 def _channels(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> None:
@@ -269,6 +283,9 @@ def _value(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     if effect.splits:
         return _split(m, args)
     everything = [receiver, *args, *keywords.values()]
+    written = _outputs(effect, args, keywords)
+    if written:
+        return join([*written, *(Val(objs=m.heap.elements(v.objs)) for v in written if v.type == "builtins.tuple")])
     if effect.scalar or (effect.elementwise and not any(v.objs for v in everything)):
         return Val()
     found: list[Val] = []
@@ -284,14 +301,14 @@ def _value(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     if found and effect.view is None and effect.returns is None:
         return join(found)
     held = frozenset().union(*(v.objs for v in [*args, *keywords.values()])) if effect.holds else frozenset()
-    held |= frozenset().union(*(r.objs for r in results)) if results else frozenset()
+    held |= frozenset().union(*(r.objs for r in results)) if results and not effect.apart else frozenset()
     if effect.holds_self:
         held |= receiver.objs
     if effect.gathers:
         gathered = m.heap.elements(receiver.objs) if effect.gathers_all else _held(m, receiver.objs)
         held |= m.fresh("builtins.tuple", gathered).objs if effect.rows else gathered
     for where, depth in effect.copies:
-        held |= _copied(m, _at(where, receiver, args, keywords), depth)
+        held |= _copied(m, _at(where, receiver, args, keywords), depth, _of_objects(keywords))
     return join([*found, _fresh(m, effect, receiver, args, keywords, held)])
 
 
@@ -302,11 +319,20 @@ def _held(m: Machine, objs: frozenset[int]) -> frozenset[int]:
     return m.heap.elements(sharing) - of_themselves
 
 
-def _copied(m: Machine, source: Val | None, depth: int) -> frozenset[int]:
+def _copied(m: Machine, source: Val | None, depth: int, of_objects: bool) -> frozenset[int]:
     objs = source.objs if source is not None else frozenset()
     for _ in range(depth):
         objs = _held(m, objs)
+    if depth == 0 and of_objects:
+        return frozenset(m.heap.reach(objs)) - objs
     return objs if depth else _leaves(m, objs)
+
+
+def _of_objects(keywords: Keywords) -> bool:
+    """Whether what is made may be an array of Python objects, which stay lists: `dtype=object`."""
+    dtype = keywords.get("dtype", typed("builtins.NoneType"))
+    known = dtype.type == "builtins.NoneType" or dtype.type == "numpy.dtype" or isinstance(dtype.const, str)
+    return dtype.ref == "builtins.object" or dtype.const in ("object", "O") or (dtype.ref is None and not known)
 
 
 _DISSOLVED = ("builtins.list", "builtins.tuple", *ARRAYS)
@@ -342,6 +368,8 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         return typed(str(type_name))
     base = _at(effect.view, receiver, args, keywords) if effect.view is not None else None
     bases = base.objs if base is not None else frozenset()
+    if effect.view_items and base is not None and base.type in ("builtins.list", "builtins.tuple"):
+        bases |= m.heap.elements(bases)
     if base is not None and base.type is not None and _copies(base.type) and _kept_apart(type_name):
         bases = frozenset()
     if _uncopied(keywords):
@@ -358,6 +386,10 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
             m.heap.hold(part, made)
     for part in held:
         m.heap.hold(made, part)
+    for owner in receiver.objs if effect.inside else ():
+        m.heap.put_inside(made, owner)
+    for part in keywords.get(effect.around, Val()).objs:
+        m.heap.put_inside(part, made)
     marks = {"draws:" + generator for generator in _drawn(m, effect.marks, keywords)}
     if "requires_grad" in keywords and keywords["requires_grad"].const is not False:
         marks.add("learns")
@@ -435,3 +467,13 @@ def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, p
     m.mutate(given, place, deep=True)
     m.record.mentions += [(v.const, place) for v in values[1:] if isinstance(v.const, str) and is_name(v.const)]
     return m.unknown(given.union(*(r.objs for r in results)))
+
+
+def unknown_function(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """A call of a library's function of which nothing is known: what it gives may look into arrays, too."""
+    made = unknown_call(m, Val(), args, keywords, place)
+    given = frozenset().union(*(v.objs for v in (*args, *keywords.values())))
+    for base in (o for o in sorted(m.heap.reach(given)) if has_views(m.heap.objs[o].type)):
+        for index in made.objs:
+            m.heap.view(index, base)
+    return made

@@ -11,7 +11,7 @@ from nb2pipe.dataflow.expressions import evaluate
 from nb2pipe.dataflow.machine import Bound, Frame, Machine, Place, Record, Shared, Template
 from nb2pipe.dataflow.model import Statement
 from nb2pipe.dataflow.statements import execute
-from nb2pipe.dataflow.summaries import mention
+from nb2pipe.dataflow.summaries import lend, mention
 from nb2pipe.dataflow.tables import Tables
 from nb2pipe.dataflow.values import Def, Heap, Val
 from nb2pipe.findings import finding
@@ -100,6 +100,7 @@ class Forward:
             lambda m: partial(evaluate, m),
             lambda m: partial(execute, m),
             mention,
+            lend,
         )
         self.machine = Machine(tables, self.frame, self.heap, shared)
         self.shared = shared

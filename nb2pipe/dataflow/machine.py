@@ -117,10 +117,17 @@ class Record:
     raised: set[int] = field(default_factory=set)
     touched: dict[frozenset[int], Val] = field(default_factory=dict)
     shown: dict[tuple[Def, Showing], Place] = field(default_factory=dict)
+    lent: dict[int, bool] = field(default_factory=dict)
+    run: set[tuple[int, bool]] = field(default_factory=set)
+    copied: set[int] = field(default_factory=set)
 
 
 _DATA = ("builtins.", "pandas.", "numpy.ndarray", "tensorflow.Tensor", "torch.utils.data.", "function")
 """Types that a model may hold but does not change when it is trained."""
+
+
+_GENERATORS = ("numpy.random.RandomState", "numpy.random.Generator", "random.Random", "torch.Generator")
+"""Types of random generators that what holds them passes on uncopied."""
 
 
 class Frame:
@@ -334,6 +341,7 @@ class Machine:
         """The objects change; with `deep` also all that they hold. Functions and classes are used, not changed."""
         given = set(objs)
         given |= self.heap.given(o for o in given if deep or self.heap.objs[o].hub)
+        given |= self.heap.open(given)
         for index in self.heap.sharing(given - self.heap.defined.keys()):
             self.record.mutated.setdefault(index, place)
             self.record.spared.discard(index)
@@ -362,7 +370,17 @@ class Machine:
             if index not in self.record.mutated:
                 self.record.mutated[index] = place
                 self.record.spared.add(index)
-        for mark in sorted(frozenset().union(*(self.heap.objs[o].marks for o in reached if not resting))):
+        self._draw(() if resting else reached, place)
+
+    def use_copies(self, objs: frozenset[int], place: Place) -> None:
+        """Copies of what `objs` are made of are used or trained: they draw, but only generators are the same."""
+        self.record.copied |= objs
+        reached = self.heap.reach(objs)
+        self.mutate({o for o in reached if self.heap.objs[o].type in _GENERATORS}, place)
+        self._draw(reached, place)
+
+    def _draw(self, objs: Iterable[int], place: Place) -> None:
+        for mark in sorted(frozenset().union(*(self.heap.objs[o].marks for o in objs))):
             if mark.startswith("draws:"):
                 self.channel("random:" + mark.removeprefix("draws:"), "draw", place)
 
@@ -467,6 +485,7 @@ class Shared:
     evaluate_in: Callable[[Machine], Callable[[ast.expr], Val]]
     execute_in: Callable[[Machine], Callable[[Iterable[ast.stmt]], None]]
     mention: Callable[[Machine, Val, Place], None]
+    lend: Callable[[Machine, frozenset[int], bool, Place], None]
     summaries: dict[Def, list[Any]] = field(default_factory=dict)
     running: dict[Any, Any] = field(default_factory=dict)
     assumed: set[Any] = field(default_factory=set)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.scopes import arguments
-from nb2pipe.dataflow.summaries import call_function
+from nb2pipe.dataflow.summaries import OF_THE_MAKER, call_function
+from nb2pipe.dataflow.tables import Effect
 from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Def, Val, join
 
 
@@ -37,7 +39,7 @@ def run_overrides(m: Machine, receiver: Val, place: Place) -> None:
         if family is None or _family(library_base(cls)) == family:
             own = Val(receiver.objs | m.heap.elements(receiver.objs), cls=cls)
             for name, method in cls.methods.items():
-                if name not in _OF_THE_MAKER and method not in m.shared.mentioning:
+                if name not in OF_THE_MAKER and method not in m.shared.mentioning:
                     _run(m, method, own, place)
     m.shared.guessing -= 1
 
@@ -51,7 +53,7 @@ def run_hooks(m: Machine, receiver: Val, place: Place) -> None:
         if family is not None and family.partition(".")[0] not in _WITHOUT_HOOKS:
             m.shared.guessing += 1
             for name, method in ((n, f) for c in cls.lineage() for n, f in c.methods.items()):
-                if name not in _OF_THE_MAKER and method not in m.shared.mentioning:
+                if name not in OF_THE_MAKER and method not in m.shared.mentioning:
                     _run(m, method, Val(receiver.objs, cls=cls), place)
             m.shared.guessing -= 1
 
@@ -62,9 +64,6 @@ _WITHOUT_HOOKS = (
 )
 """Libraries whose methods run no others of a subclass, but special ones and those that the tables tell."""
 
-_OF_THE_MAKER = ("__init__", "__new__", "get_config", "from_config")
-"""Methods that run where an object is made or stored, not where it is used."""
-
 
 def _family(path: str | None) -> str | None:
     """The library, or its part, whose classes run methods of each other's subclasses: a data loader runs no network."""
@@ -72,6 +71,33 @@ def _family(path: str | None) -> str | None:
     if root == "torch":
         return ".".join([root, *parts[:1]])
     return "tensorflow" if root in ("keras", "tf_keras") else root or None
+
+
+def own_module(m: Machine, ref: str, place: Place) -> None:
+    """A function of a module of the notebook's own is called: it may be any of the module's."""
+    root = ref.partition(".")[0]
+    facts = m.shared.modules.get(root)
+    if facts is None:
+        return
+    for event in facts.on_call:
+        m.channel(event.channel, event.use, place)
+    m.record.files += [replace(event, place=place, perhaps=True) for event in facts.files]
+    if facts.stateful:
+        m.channel(f"module:{root}", "use", place)
+        m.channel(f"module:{root}", "set", place)
+
+
+def lend_all(m: Machine, effect: Effect, owner: str | None, values: Iterable[Val], place: Place) -> None:
+    """A library (of a function or type `owner`) runs what the values hold of the notebook's functions and methods."""
+    if (
+        effect.makes
+        or (owner or "").startswith("builtins.")
+        or (owner is None and effect.keeps and not effect.mutates_parts)
+    ):
+        return  # these only keep what they are given
+    objs = frozenset().union(*(v.objs for v in values))
+    if objs and (m.heap.defined or m.heap.classes or m.frame.symbols is not None):
+        m.shared.lend(m, objs, effect.mutates_parts, place)
 
 
 def touch(m: Machine, values: Iterable[Val], place: Place) -> Val:

@@ -348,6 +348,10 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
     for index in sorted(record.used):
         m.wake(real.objects(index))
         m.use_parts(real.objects(index), place)
+    for index, training in sorted(record.lent.items()):
+        lend(m, real.objects(index), training, place)
+    for index in sorted(record.copied):
+        m.use_copies(real.objects(index), place)
     m.record.compared |= real.several(record.compared)
     m.compare([real.several(record.equalled)])
     m.record.raised |= real.several(record.raised)
@@ -451,6 +455,8 @@ class _Real:
                 self._link(self.m.heap.hold, index, part)
             for base in obj.bases:
                 self._link(self.m.heap.view, index, base)
+            for owner in obj.owners:
+                self._link(self.m.heap.put_inside, index, owner)
 
     def _written(self) -> set[int]:
         return {o for val, _ in self.summary.writes.values() for o in val.objs}
@@ -481,6 +487,48 @@ def _mention_one(m: Machine, made: Def, place: Place, closure: frozenset[int]) -
     # Called later than now, when the name may well be bound.
     for name in set(m.record.undefined) - before:
         m.record.undefined[name] = (m.record.undefined[name][0], True)
+
+
+def lend(m: Machine, objs: frozenset[int], training: bool, place: Place) -> None:
+    """A library is given `objs`: functions, and methods of instances, of the notebook that they are or hold may run.
+
+    Methods that train do so only when the library's call is `training`.
+    """
+    if m.shared.guessing:
+        return
+    for index in objs if m.frame.symbols is not None else ():
+        m.record.lent[index] = training or m.record.lent.get(index, False)
+    reached = m.heap.reach(objs)
+    running = {(i, training) for i in (reached & m.heap.defined.keys()) | (reached & m.heap.classes.keys())}
+    fresh = sorted(running - m.record.run)
+    m.record.run |= running
+    for index, _ in fresh:
+        if index in m.heap.classes:
+            _lend_instance(m, index, m.heap.classes[index], training, place)
+        else:
+            mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
+
+
+OF_THE_MAKER = ("__init__", "__new__", "get_config", "from_config")
+"""Methods that run where an object is made or stored, not where it is used."""
+
+
+def _lend_instance(m: Machine, index: int, cls: Def, training: bool, place: Place) -> None:
+    for name, method in ((n, f) for c in cls.lineage() for n, f in c.methods.items()):
+        if name in OF_THE_MAKER or method in m.shared.mentioning or (not training and _trains(m, cls, name)):
+            continue
+        m.shared.mentioning.add(method)
+        rest = arguments(method.node.args)[1:]  # type: ignore[union-attr]
+        with m.perhaps():
+            given = [Val(frozenset([index]), cls=cls), *(m.unknown() for _ in rest)]
+            call_function(m, method, given, {}, place)
+        m.shared.mentioning.discard(method)
+
+
+def _trains(m: Machine, cls: Def, name: str) -> bool:
+    """Whether a method of that name trains: it runs only where the library's call trains too."""
+    effect = m.tables.method(cls.library_base, name) or m.tables.method(None, name)
+    return effect is not None and effect.mutates_parts
 
 
 def class_members(m: Machine, node: ast.ClassDef, frame: Frame) -> tuple[dict[str, Def], frozenset[str]]:

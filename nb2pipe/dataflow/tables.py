@@ -10,15 +10,21 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     each TYPE             what the result holds is of that type; several such clauses give the items of a tuple in order
     returns self | arg N  the receiver or an argument itself
     returns part of self | arg N    something that it holds
-    view of self | arg N  a fresh value that shares memory with it; so does what it holds
+    view of [items of] self | arg N    a fresh value that shares memory with it (with its items, if it is a list or
+                          tuple); so does what it holds
+    inside self           what is made is in the receiver as it is: what changes it changes the receiver, not vice versa
+    around NAME=          the keyword argument is inside of what is made, in that way
+    out arg N             an argument at that place, or `out=`, is changed and returned
     copies arg N [twice | leaves]   the result holds what the argument holds (twice: what that holds; leaves: what lists
                           of lists and arrays hold in the end)
     like arg N            a fresh value of that argument's type
     mutates self | arg N | NAME=    changes the receiver, an argument or a keyword argument
     mutates parts [of arg N]    changes the models and generators that the receiver (or argument) is or holds, not data;
                           at rest: without using them, so that nothing is drawn and nothing of the notebook runs
+    uses parts of PLACE   trains or uses copies of them: they draw, and generators change that copies share
     inplace               mutates self when called with inplace=True, the first argument when called with copy=False
     keeps [with PREFIX]   the receiver holds on to the arguments (when it holds something of such a type)
+    apart                 the result holds nothing of what functions of the notebook give that the call is given
     holds [self]          the result holds on to the arguments, or to the receiver
     gathers [all]         the result holds what the receiver holds; rows: in tuples; all: also what shares its memory
     draws GENERATOR [unless NAME=] [when NAME=] [but NAME=]  draws from a global random generator: unless another one or
@@ -42,7 +48,8 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     unknown               nothing is known: it may change and keep every argument
 
 `arg N` is also found when it is given by keyword. A row may have cases, separated by `|`: `TYPE TYPE: clauses | ...` is
-for a first argument of one of those types, the last case for all others. With `copy=False` a result shares the memory
+for a first argument of one of those types, or, where `NAME=` stands for a type, for a keyword argument that is given;
+`NAME=None`: that may be None or a list. The last case is for all others. With `copy=False` a result shares the memory
 of what it is made from, and what a constructor makes is of the type "uncopied.LIBRARY.CLASS"; `out=` is changed.
 A row without `mutates` changes nothing; a call without a row may change, keep and return its arguments.
 """
@@ -50,7 +57,7 @@ A row without `mutates` changes nothing; a call without a row may change, keep a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -84,11 +91,16 @@ class Effect:
     returns_args: tuple[int, ...] = ()
     parts_of: tuple[int, ...] = ()
     view: int | None = None
+    view_items: bool = False
+    out: int | None = None
+    inside: bool = False
+    around: str = ""
     like: int | None = None
     mutates: tuple[int | str, ...] = ()
     inplace: bool = False
     keeps: bool = False
     holds: bool = False
+    apart: bool = False
     holds_self: bool = False
     draws: tuple[Draw, ...] = ()
     marks: tuple[Draw, ...] = ()
@@ -121,12 +133,13 @@ class Effect:
     mutates_parts: bool = False
     at_rest: bool = False
     mutates_parts_of: tuple[int, ...] = ()
+    uses_parts_of: tuple[int | str, ...] = ()
     keeps_with: tuple[str, ...] = ()
     cases: tuple[tuple[frozenset[str], Effect], ...] = ()
 
-    def given(self, type_name: str | None) -> Effect:
-        """The case that holds when the first argument is of that type."""
-        return next((e for types, e in self.cases if type_name in types), self)
+    def given(self, type_name: str | None, words: Collection[str] = ()) -> Effect:
+        """The case for a first argument of that type, and keyword arguments that are given as `words`."""
+        return next((e for types, e in self.cases if type_name in types or not types.isdisjoint(words)), self)
 
 
 SELF = -1
@@ -164,6 +177,12 @@ def _mutates(effect: Effect, words: list[str]) -> Effect:
     return replace(effect, mutates=(*effect.mutates, _place(words)))
 
 
+def _uses(effect: Effect, words: list[str]) -> Effect:
+    if words[:2] == ["parts", "of"]:
+        return replace(effect, uses_parts_of=(*effect.uses_parts_of, _place(words[2:])))
+    return replace(effect, uses=(*effect.uses, " ".join(words)))
+
+
 def _keeps(effect: Effect, words: list[str]) -> Effect:
     return replace(effect, keeps_with=(*effect.keeps_with, words[1])) if words else replace(effect, keeps=True)
 
@@ -197,7 +216,10 @@ def _number(words: list[str]) -> int:
 
 _CLAUSES: Mapping[str, Any] = {
     "returns": _returns,
-    "view": lambda e, w: replace(e, view=_number(w[1:])),
+    "view": lambda e, w: replace(e, view=_number(w[-1:] if w[-1] == "self" else w[-2:]), view_items="items" in w),
+    "inside": lambda e, w: replace(e, inside=w == ["self"]),
+    "around": lambda e, w: replace(e, around=w[0].rstrip("=")),
+    "out": lambda e, w: replace(e, out=_number(w)),
     "like": lambda e, w: replace(e, like=_number(w)),
     "mutates": _mutates,
     "inplace": lambda e, w: replace(e, inplace=True),
@@ -206,6 +228,7 @@ _CLAUSES: Mapping[str, Any] = {
     "draws": lambda e, w: replace(e, draws=(*e.draws, _draw(w))),
     "marks": lambda e, w: replace(e, marks=(*e.marks, _draw(w))),
     "advances": lambda e, w: replace(e, advances=(*e.advances, w[0])),
+    "apart": lambda e, w: replace(e, apart=True),
     "learns": lambda e, w: replace(e, learns=True),
     "rests": lambda e, w: replace(e, rests=True),
     "wakes": lambda e, w: replace(e, wakes=True),
@@ -219,7 +242,7 @@ _CLAUSES: Mapping[str, Any] = {
     "suffix": lambda e, w: replace(e, suffix=w[0], suffix_if_none=w[1:] == ["if", "none"]),
     "shards": lambda e, w: replace(e, shards=True),
     "sets": lambda e, w: replace(e, sets=(*e.sets, " ".join(w))),
-    "uses": lambda e, w: replace(e, uses=(*e.uses, " ".join(w))),
+    "uses": _uses,
     "external": lambda e, w: replace(e, external=True),
     "unstorable": lambda e, w: replace(e, unstorable=True),
     "unknown": lambda e, w: replace(e, unknown=True),

@@ -56,4 +56,6 @@ def _read_references(m: Machine, text: str, place: Place) -> None:
             name += letter
         if name:
             m.record.strings.add(name)
+            if m.frame.symbols is not None and m.frame.find(name) is None:
+                m.record.dynamic.add(f"@{name}")  # pandas looks among the function's own names, and globals
             m.read(name, place)

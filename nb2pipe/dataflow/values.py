@@ -183,6 +183,7 @@ def _same_const(a: Any, b: Any) -> bool:
 class Obj:
     """One abstract object. `parts` maps what it may hold to the statement that made it so.
 
+    `owners` are what it is inside of: they hold it once it is changed in place.
     `element` stands for all parts that are not known one by one. A `hub` is the result of an unknown call: it may be
     anything that can be reached from it.
     """
@@ -194,6 +195,7 @@ class Obj:
     element: int | None = None
     marks: frozenset[str] = frozenset()
     hub: bool = False
+    owners: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -213,7 +215,19 @@ class Heap:
     and classes with attributes already."""
 
     __slots__ = (
-        *("classes", "clock", "contents", "defined", "definitions", "holders", "inner", "instances", "objs", "views"),
+        *(
+            "classes",
+            "clock",
+            "contents",
+            "defined",
+            "definitions",
+            "holders",
+            "inner",
+            "insides",
+            "instances",
+            "objs",
+            "views",
+        ),
     )
 
     def __init__(self, *, inner: bool = False) -> None:
@@ -224,6 +238,7 @@ class Heap:
         self.definitions: dict[Def, int] = {}
         self.defined: dict[int, Def] = {}
         self.classes: dict[int, Def] = {}
+        self.insides: dict[int, set[int]] = {}
         self.instances: dict[Def, set[int]] = {}
         self.holders: list[set[int]] = []
         self.views: list[set[int]] = []
@@ -281,6 +296,20 @@ class Heap:
         if viewer != base:
             self.objs[viewer].bases.add(base)
             self.views[base].add(viewer)
+
+    def put_inside(self, part: int, owner: int) -> None:
+        """Record that `owner` may have `part` in it as it is: an index of a frame."""
+        self.objs[part].owners |= {owner}
+        self.insides.setdefault(owner, set()).add(part)
+
+    def open(self, objs: Iterable[int]) -> set[int]:
+        """The objects change in place: what they are inside of, and what else is there, which may be one of them."""
+        owners = {o for i in objs for o in self.objs[i].owners}
+        for owner in owners:
+            for part in self.insides[owner]:
+                self.hold(owner, part)
+                self.objs[owner].parts[part] = 0  # it was there before anybody changed it
+        return owners.union(*(self.insides[o] for o in owners))
 
     def elements(self, objs: Iterable[int]) -> frozenset[int]:
         """What an item, attribute or iteration of `objs` may be."""

@@ -437,7 +437,9 @@ def type_name(val: Val) -> str:
         return val.cls.name
     if val.type is None or val.type in ("function", "class") or val.type.startswith("notebook."):
         return "typing.Callable" if val.type == "function" else ""
-    return "" if val.type in ("builtins.iterator", "builtins.file", "builtins.NoneType") else val.type
+    if val.type in ("builtins.iterator", "builtins.file", "builtins.NoneType") or "._" in val.type:
+        return ""  # a private name is one that only the tables have
+    return val.type.removeprefix("uncopied.")
 
 
 def _unused(name: str, taken: Iterable[str]) -> str:
