@@ -16,6 +16,8 @@ from nb2pipe.targets.submission import SubmitOptions
 
 T = TypeVar("T")
 SERVICE_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # where Kubeflow puts one into pods
+HEALTH = "the Pipelines API"
+"""What the first request is about: whether there is one at all."""
 FORWARD = "`kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888` and `--host http://localhost:8888`"
 
 
@@ -39,8 +41,8 @@ class Api:
 
         Raises SubmitError where there are several.
         """
-        found = self.ask(lambda client, timeout: client.get_user_namespace(), what="the namespace", is_json=False)
-        if not found and self.ask(lambda client, timeout: client.get_kfp_healthz()).multi_user:
+        found = self.ask(lambda client, timeout: client.get_user_namespace(), what=HEALTH, is_json=False)
+        if not found and self.ask(lambda client, timeout: client.get_kfp_healthz(), what=HEALTH).multi_user:
             hint = "Give the namespace of your profile: `--namespace NAME` (`kubectl get profiles` shows them)."
             raise SubmitError([finding("missing-place", f"{self.host} has several namespaces.", hint=hint)])
         return found or None
@@ -116,12 +118,16 @@ class Api:
                 f"-n {space} --clusterrole=kubeflow-edit --user=YOU`."
             )
             return finding("not-allowed", f"{about}{said}", hint=hint)
+        if status == 404 and what == HEALTH:
+            hint = f"Correct --host: it is the URL below which /apis/v2beta1 is. Without an ingress: {FORWARD}."
+            return finding("not-there", f"{about}{said}", hint=hint)
         codes = {404: "not-there", 413: "beyond-limit"}
         if status and status not in (408, 429) and status < 500:
             return finding(codes.get(status, "request-refused"), f"{about}{said}")
-        return finding(
-            "no-answer", f"{about}{said}", hint=f"Check --host and the network. Without an ingress: {FORWARD}."
-        )
+        hint = f"Check --host and the network. Without an ingress: {FORWARD}."
+        if "SSLError" in said or "CERTIFICATE" in said:
+            hint = "Give the certificate that signs the server's: `--ca FILE`; or, if it has none, http:// in --host."
+        return finding("no-answer", f"{about}{said}", hint=hint)
 
 
 def named(name: str) -> str:
@@ -144,7 +150,7 @@ def _said(error: Exception) -> str:
     status = http_status(error)
     if status:
         return f"{status} {getattr(error, 'reason', '')}: {text[:500]}".strip(" :")
-    return f"no answer ({type(error).__name__}: {str(error)[:200]})"
+    return f"no answer ({type(error).__name__}: {str(error)[:300]})"
 
 
 def _client(options: SubmitOptions) -> Any:

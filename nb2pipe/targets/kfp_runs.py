@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -112,13 +113,19 @@ def waited(
             if stands.state in ENDED:
                 return explained(api, found, stands, spec)
             if until is not None and time.monotonic() >= until:
-                message = f"Run {run} was still {stands.state} when waiting stopped: {stands.url}"
-                hint = f"It goes on: `nb2pipe runs show {run} --target kfp`, or `runs cancel`."
+                message = f"Run {run} was still {stands.state} when waiting stopped, and goes on: {stands.url}"
+                hint = f"Look again: `{_command('show', run, options)}`, or end it: `runs cancel`."
                 raise SubmitError([finding("not-ended", message, name=run, hint=hint)])
             time.sleep(options.patience.poll)
     except KeyboardInterrupt:
-        on_event(Event("note", None, f"the run goes on; `nb2pipe runs cancel {run} --target kfp` ends it"))
+        on_event(Event("note", None, f"the run goes on; to end it: {_command('cancel', run, options)}"))
         raise
+
+
+def _command(verb: str, run: str, options: SubmitOptions) -> str:
+    place = {"--host": options.kfp.host, "--namespace": options.kfp.namespace}
+    words = [word for option, value in place.items() if value for word in (option, value)]
+    return shlex.join(["nb2pipe", "runs", verb, run, "--target", "kfp", *words])
 
 
 def fetched(api: Api, run: str) -> Any:

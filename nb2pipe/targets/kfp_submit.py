@@ -119,17 +119,31 @@ def _body(
 
 def _requests(body: Json, spec: Json, options: SubmitOptions) -> list[Json]:
     """What is sent one after another, as a dry run shows it; capital letters stand for ids that the server gives."""
-    requests = [{"what": "get or create experiment", "body": _experiment(options, options.kfp.namespace)}]
+    requests = [_request("experiments", _experiment(options, options.kfp.namespace), UNLESS)]
     if options.upload:
         pipeline = _pipeline(spec["pipelineInfo"]["name"], options.kfp.namespace)
-        requests.append({"what": "get or create pipeline", "body": pipeline})
+        requests.append(_request("pipelines", pipeline, UNLESS))
         version = {"pipeline_id": "PIPELINE_ID", "display_name": _version(body["pipeline_spec"])}
-        requests.append({"what": "get or upload pipeline version", "body": {**version, "file": body["pipeline_spec"]}})
+        file = {"uploadfile": body["pipeline_spec"]}
+        requests.append(_request("pipelines/upload_version", {**version, **file}, UNLESS))
         reference = {"pipeline_id": "PIPELINE_ID", "pipeline_version_id": "PIPELINE_VERSION_ID"}
         body = {**body, "pipeline_version_reference": reference}
         del body["pipeline_spec"]
-    what = "create recurring run, then delete earlier ones of this name" if options.schedule else "create run"
-    return [*requests, {"what": what, "body": body}]
+    return [*requests, _started(body)]
+
+
+UNLESS = ", unless there is one of this name"
+
+
+def _started(body: Json) -> Json:
+    """The request that starts the run, or sets the schedule."""
+    if "trigger" in body:
+        return _request("recurringruns", body, ", then DELETE earlier ones of this name")
+    return _request("runs", body)
+
+
+def _request(path: str, body: Json, when: str = "") -> Json:
+    return {"what": f"POST /apis/v2beta1/{path}{when}", "body": body}
 
 
 def _experiment(options: SubmitOptions, namespace: str | None) -> Json:
@@ -294,7 +308,7 @@ class _Sender:
             cancelled(second.run_id, self._options, on_event)
 
         created = self._made_once(f"run {name}", ours, made, end)
-        requests = [{"what": "create run", "body": body}]
+        requests = [_started(body)]
         url = run_url(self._options, created.run_id)
         on_event(Event("note", None, f"run {created.run_id}: {url}"))
         if self._options.wait:
@@ -326,8 +340,7 @@ class _Sender:
         for old in before:
             self._delete(old.recurring_run_id, name)
         url = f"{ui_of(self._options)}/#/recurringrun/details/{created.recurring_run_id}"
-        request = [{"what": "create recurring run", "body": body}]
-        return Submission("kfp", "scheduled", name, url, created.recurring_run_id, request)
+        return Submission("kfp", "scheduled", name, url, created.recurring_run_id, [_started(body)])
 
     def _delete(self, run: str, name: str) -> None:
         try:

@@ -81,6 +81,7 @@ class FakeKfp:
         self.pipelines: list[Any] = []
         self.versions: list[Any] = []
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.faults: list[Fault] = []
         self._late: list[tuple[int, tuple[Any, ...]]] = []
         self._lock = threading.RLock()
@@ -338,6 +339,7 @@ def _handler(server: FakeKfp) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             url = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            server.bodies.append(body)
             fault = server.fault(f"{self.command} {unquote(url.path)}")
             what = fault.what if fault else None
             request = (self.command, unquote(url.path), parse_qs(url.query), self.headers, body)

@@ -164,6 +164,8 @@ def test_waiting_may_end_before_the_run(server: FakeKfp, submit: Submit) -> None
     with pytest.raises(SubmitError) as caught:
         submit(wait=True, patience=replace(PATIENCE, wait=0.02))
     assert codes(caught) == ["not-ended"]
+    command = f"`nb2pipe runs show {the_run(server).run_id} --target kfp --host {server.url}`"
+    assert command in caught.value.findings[0].hint
     assert the_run(server).state == "RUNNING"
 
 
@@ -177,6 +179,7 @@ def test_an_interruption_leaves_the_run(project: Project, server: FakeKfp, submi
     with pytest.raises(KeyboardInterrupt):
         submit(wait=True, patience=replace(PATIENCE, poll=0.2))
     assert "the run goes on" in project.events[-1].text
+    assert f"nb2pipe runs cancel {the_run(server).run_id} --target kfp --host {server.url}" in project.events[-1].text
     assert the_run(server).state == "PENDING"
 
 
@@ -316,6 +319,25 @@ def test_several_namespaces(server: FakeKfp, submit: Submit) -> None:
     assert server.experiments[0].namespace == "team"
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "hint"),
+    [
+        (lambda url: f"{url}/pipeline", "not-there", "/apis/v2beta1"),
+        (lambda url: url.replace("http:", "https:"), "no-answer", "--ca FILE"),
+        (lambda url: "http://nowhere.invalid", "no-answer", "port-forward"),
+        (lambda url: "no host at all", "no-answer", "port-forward"),
+    ],
+)
+def test_a_wrong_address_says_what_is_wrong_with_it(
+    server: FakeKfp, submit: Submit, change: Callable[[str], str], code: str, hint: str
+) -> None:
+    with pytest.raises(SubmitError) as caught:
+        submit({"host": change(server.url)})
+    assert codes(caught) == [code]
+    assert hint in caught.value.findings[0].hint
+    assert server.runs == {}
+
+
 def test_a_host_that_is_not_there(project: Project, submit: Submit) -> None:
     with FakeKfp().running() as gone:
         url = gone.url
@@ -364,15 +386,25 @@ def test_the_server_s_own_limit_is_the_same(server: FakeKfp) -> None:
     assert kfp_submit.LARGEST_PIPELINE == fake_kfp.LARGEST_REQUEST
 
 
-def test_a_dry_run_shows_what_would_be_sent(server: FakeKfp, submit: Submit) -> None:
-    done = submit({"host": None}, dry_run=True, parameters={"rows": 4}, name="first")
-    assert (done.state, server.requests) == ("dry-run", [])
-    assert [one["what"] for one in done.request] == ["get or create experiment", "create run"]
-    shown = done.request[-1]["body"]
-    submit(parameters={"rows": 4}, name="first")
-    sent = the_run(server)
-    assert sent.pipeline_spec == shown["pipeline_spec"]
-    assert sent.runtime_config.parameters == shown["runtime_config"]["parameters"]
+@pytest.mark.parametrize("given", [{}, {"schedule": "0 6 * * *", "service_account": "runner", "bucket": "gs://bu-1/r"}])
+def test_a_dry_run_is_what_is_sent_and_sends_nothing(
+    server: FakeKfp, submit: Submit, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("nb2pipe.targets.kfp_submit.new_id", lambda: "0123456789ab")
+    done = submit(dry_run=True, parameters={"rows": 4}, name="first", **given)
+    assert (done.state, done.url, server.requests) == ("dry-run", None, [])
+    real = submit(parameters={"rows": 4}, name="first", **given)
+    posts = [(at, body) for at, body in zip(server.requests, server.bodies, strict=True) if at.startswith("POST ")]
+    [experiment] = [one.experiment_id for one in server.experiments]
+    shown = json.dumps(done.request).replace("EXPERIMENT_ID", str(experiment))
+    assert [(row["what"].partition(",")[0], row["body"]) for row in json.loads(shown)] == [
+        (at, json.loads(body)) for at, body in posts
+    ]
+    assert real.request == [json.loads(shown)[-1]]
+
+
+def test_a_dry_run_needs_no_place(submit: Submit) -> None:
+    assert submit({"host": None}, dry_run=True).state == "dry-run"
 
 
 def test_names_may_be_in_any_script(server: FakeKfp, submit: Submit) -> None:
