@@ -25,6 +25,7 @@ from nb2pipe.targets.vertex_request import endpoint
 T = TypeVar("T")
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN = "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a service account's key."
+CLOCK = "Set this machine's clock: it is not the time of Google's servers, which a key is signed with."
 LOG_HOST = "logging.googleapis.com"
 ROLES = {
     "aiplatform": "roles/aiplatform.user",
@@ -169,6 +170,8 @@ def explained(error: Exception, what: str, options: SubmitOptions) -> Finding:
 def said_by(error: Exception) -> str:
     """What a service said, in one line, without the request."""
     text = str(getattr(error, "message", "") or error)
+    if "Expecting value" in text:
+        return "what answers is not Google's API but a page, most likely a proxy's."
     response = getattr(error, "response", None)
     if "://" in text.partition(" ")[2][:200]:
         text = text.split(": ", 1)[-1]
@@ -178,9 +181,11 @@ def said_by(error: Exception) -> str:
 
 
 def _without_answer(error: Exception) -> tuple[str, str]:
-    names = {kind.__name__ for kind in type(error).__mro__}
+    names, text = {kind.__name__ for kind in type(error).__mro__}, str(error)
+    if "SSLError" in text:
+        return "no-answer", "Set REQUESTS_CA_BUNDLE to a file with the certificate of the proxy that stands between."
     if "GoogleAuthError" in names and "TransportError" not in names:
-        return "not-logged-in", LOGIN
+        return "not-logged-in", CLOCK if "iat and exp" in text else LOGIN
     return "no-answer", "Check --region and the network (a proxy, a firewall), then submit again."
 
 

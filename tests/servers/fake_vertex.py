@@ -42,7 +42,7 @@ class Fault:
     """Something that goes wrong once, at the first request whose "METHOD path" has `at` in it.
 
     `what` is a status to answer with, with these `details` and `message`; "lost" does the request but hangs up before
-    the answer, "cut" in the middle of it, "slow" takes its time.
+    the answer, "cut" in the middle of it, "slow" takes its time; "page" answers with a page, as a proxy does.
     """
 
     at: str
@@ -241,7 +241,10 @@ def _handler(server: FakeVertex) -> type[BaseHTTPRequestHandler]:
             request = f"{self.command} {unquote(url.path)}"
             server.requests.append(request)
             fault = server.fault(request)
-            status, text = self._answered(url.path, parse_qs(url.query), body, fault)
+            if fault and fault.what == "page":
+                status, text = 200, b"<html><body>Log in to the proxy</body></html>"
+            else:
+                status, text = self._answered(url.path, parse_qs(url.query), body, fault)
             if fault and fault.what == "slow":
                 time.sleep(0.3)
             if fault and fault.what == "lost":

@@ -15,6 +15,7 @@ from vertex_place import PATIENCE, TOKEN, Submit, asked
 from nb2pipe.convert import Conversion
 from nb2pipe.findings import Nb2pipeError
 from nb2pipe.targets.base import load_platform
+from nb2pipe.targets.vertex_api import explained
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 fake_vertex = pytest.importorskip("fake_vertex")
@@ -317,6 +318,35 @@ def test_a_login_that_is_not_known_is_said(
     with pytest.raises(Nb2pipeError) as failed:
         submit()
     assert [found.code for found in failed.value.findings] == ["not-logged-in"]
+
+
+def test_a_page_is_not_taken_for_an_answer(vertex: Any, submit: Submit) -> None:
+    vertex.faults.append(fake_vertex.Fault(f"POST {JOBS}", "page"))
+    with pytest.raises(Nb2pipeError) as failed:
+        submit()
+    [found] = failed.value.findings
+    assert (found.code, "a page" in found.message) == ("no-answer", True)
+    assert not vertex.jobs
+
+
+def test_a_connection_that_cannot_be_trusted_is_not_tried_again(
+    vertex: Any, submit: Submit, events: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM", vertex.url.replace("http:", "https:"))
+    with pytest.raises(Nb2pipeError) as failed:
+        submit()
+    [found] = failed.value.findings
+    assert (found.code, "REQUESTS_CA_BUNDLE" in found.hint, events) == ("no-answer", True, [])
+
+
+def test_a_clock_that_is_wrong_is_named(vertex: Any, submit: Submit) -> None:
+    from google.auth.exceptions import RefreshError
+
+    said = "invalid_grant: Invalid JWT: Token must be a short-lived token and in a reasonable timeframe. Check your "
+    wrong = explained(RefreshError(f"{said}iat and exp values in the JWT claim."), "log in", asked())
+    other = explained(RefreshError("invalid_grant: Bad Request"), "log in", asked())
+    assert (wrong.code, "clock" in wrong.hint) == ("not-logged-in", True)
+    assert (other.code, "clock" in other.hint) == ("not-logged-in", False)
 
 
 def test_a_bucket_that_is_not_there_is_said_before_anything_is_made(vertex: Any, submit: Submit) -> None:
