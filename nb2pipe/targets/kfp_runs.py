@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from nb2pipe.findings import finding
 from nb2pipe.targets.base import Event, OnEvent, Status
 from nb2pipe.targets.kfp_api import Api, named
+from nb2pipe.targets.logs import failure_in
 from nb2pipe.targets.sending import SubmitError
 from nb2pipe.targets.submission import ENDED, State, StepState, Submission, SubmitOptions
 
@@ -29,10 +29,6 @@ STATES: Mapping[str, State] = {
 }
 """The states of runs in our words."""
 STEP_STATES: Mapping[str, str] = {**STATES, "SKIPPED": "skipped"}
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-FAILED = re.compile(r"step (?P<step>\S+) failed(?: at cell (?P<cell>\d+) line (?P<line>\d+))?: (?P<why>.*)")
-"""The last line of a step that failed, as its task.py prints it."""
-RAISED = re.compile(r"[\w.]*(?:Error|Exception|Exit|Interrupt|Warning)\b(?::.*)?")
 LONGEST_LOG = 2_000_000
 
 
@@ -213,24 +209,6 @@ def _log(api: Api, run: str, pod: str) -> str:
         ).read(LONGEST_LOG)
 
     return bytes(api.ask(read, what=f"the log of {pod}", is_json=False)).decode("utf-8", "replace")
-
-
-def failure_in(log: str) -> dict[str, Any] | None:
-    """The place in the notebook and the error, from the log of a step that failed; None where it says neither.
-
-    >>> failure_in("ValueError: no rows\\nstep load failed at cell 3 line 2: check(rows)")
-    {'cell': 3, 'line': 2, 'message': 'ValueError: no rows'}
-    """
-    lines = [COLOUR.sub("", line).strip() for line in log.splitlines() if line.strip()]
-    for number in range(len(lines) - 1, -1, -1):
-        match = FAILED.search(lines[number])
-        if match:
-            before = lines[number - 1] if number else ""
-            error = RAISED.search(before)
-            cell, line = match["cell"], match["line"]
-            message = error[0] if error else match["why"]
-            return {"cell": cell and int(cell), "line": line and int(line), "message": message}
-    return None
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------

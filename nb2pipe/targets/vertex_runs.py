@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from nb2pipe.findings import finding
 from nb2pipe.targets.base import Event, OnEvent, Status
+from nb2pipe.targets.logs import failure_in
 from nb2pipe.targets.sending import SubmitError, late
 from nb2pipe.targets.storage import Staged, upload
 from nb2pipe.targets.submission import ENDED, State, StepState, Submission, SubmitOptions
@@ -32,9 +32,6 @@ STEP_STATES: Mapping[str, str] = {
     "SKIPPED": "cached",
     "NOT_TRIGGERED": "skipped",
 }
-FAILED_AT = re.compile(r"step (\S+) failed at cell (\d+) line (\d+): (.*)")
-"""What a generated step says in the end, in any log."""
-
 LOG_LINES = 400
 CONSOLE = "https://console.cloud.google.com/vertex-ai/locations/{region}/pipelines/{kind}/{id}?project={project}"
 
@@ -272,11 +269,7 @@ def _explained(api: Api, step: StepState, number: str, on_event: OnEvent) -> Ste
         on_event(Event("note", step.name, "; ".join(f"{one.message} {one.hint}" for one in error.findings)))
         return step
     step = replace(step, log="\n".join(lines))
-    found = [match for match in map(FAILED_AT.search, lines) if match]
-    if not found:
-        return step
-    last = found[-1]
-    return replace(step, cell=int(last[2]), line=int(last[3]), message=last[4])
+    return replace(step, **(failure_in(step.log) or {}))
 
 
 # --- what there is ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from small_project import MakeProject, Project, parameter, step
 from nb2pipe.targets import kfp_submit
 from nb2pipe.targets.kfp import Kfp, compile
 from nb2pipe.targets.kfp_api import Api
-from nb2pipe.targets.kfp_runs import failure_in
+from nb2pipe.targets.logs import failure_in
 from nb2pipe.targets.sending import SubmitError
 from nb2pipe.targets.submission import KfpPlace, Patience, Submission, SubmitOptions, VertexPlace
 
@@ -157,6 +157,30 @@ def test_logs_that_say_nothing() -> None:
     assert failure_in("") is None
     assert failure_in("a step of mine failed") is None
     assert failure_in("step load failed: out of memory") == {"cell": None, "line": None, "message": "out of memory"}
+
+
+EXECUTOR = """Traceback (most recent call last):
+  File "/tmp/tmp.u/fares/steps/report.py", line 9, in report
+    raise ValueError("under null: ü")
+ValueError: under null: ü
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/tmp/tmp.u/fares/task.py", line 189, in _execute
+    raise StepError(step, reason, cell, line) from error
+fares.task.StepError: step report failed at cell 3 line 4: raise ValueError("under null: ü")
+F1128 main.go:79] failed to execute component: exit status 1
+"""
+JOB = """  File "/tmp/tmp.u/small/remote.py", line 200, in ended
+    raise JobError(text)
+small.remote.JobError: job small-train-1 failed: step train failed at cell 2 line 3: raise KeyError(k)
+"""
+
+
+def test_the_error_is_the_step_s_and_not_what_tells_it() -> None:
+    assert failure_in(EXECUTOR) == {"cell": 3, "line": 4, "message": "ValueError: under null: ü"}
+    assert failure_in(JOB) == {"cell": 2, "line": 3, "message": "raise KeyError(k)"}
 
 
 def test_waiting_may_end_before_the_run(server: FakeKfp, submit: Submit) -> None:

@@ -89,7 +89,11 @@ def test_a_dry_run_prints_the_request_and_needs_no_network(tmp_path: Path) -> No
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["state"] == "dry-run"
-    assert [one["what"] for one in document["request"]] == ["upload", "get or create experiment", "create run"]
+    assert [one["what"] for one in document["request"]] == [
+        "upload",
+        "POST /apis/v2beta1/experiments, unless there is one of this name",
+        "POST /apis/v2beta1/runs",
+    ]
     assert "s3cret" not in done.output
     assert (tmp_path / "means" / "pipeline.yaml").is_file()
 

@@ -95,6 +95,64 @@ def test_settings_arrive_in_the_compiled_pipeline_or_are_refused(tmp_path: Path)
     assert [one.code for one in caught.value.findings] == ["not-on-vertex"]
 
 
+EVERYTHING = """
+[tool.nb2pipe.kubernetes.steps.b]
+node_selector = {"cloud.example.com/pool" = "big"}
+tolerations = [{key = "gpu", operator = "Equal", value = "yes", effect = "NoExecute", seconds = 30}]
+volumes = [{claim = "data", mount = "/data", path = "in/side"}]
+image_pull_secrets = ["registry"]
+"""
+
+
+def test_each_need_arrives_as_kfp_kubernetes_writes_it(tmp_path: Path) -> None:
+    """What is compiled from tags and settings is what the calls of the SDK compile to."""
+    from kfp import compiler, dsl, kubernetes
+
+    def nothing() -> None:
+        pass
+
+    nothing.__annotations__.clear()  # kfp reads them, and these are text here
+    component = dsl.component(nothing, base_image="python:3.11-slim")
+
+    @dsl.pipeline(name="wanted")
+    def wanted():  # type: ignore[no-untyped-def]  # kfp reads annotations
+        task = component()
+        kubernetes.add_node_selector(task, "cloud.example.com/pool", "big")
+        kubernetes.add_toleration(task, "gpu", "Equal", "yes", "NoExecute", 30)
+        kubernetes.mount_pvc(task, "data", "/data", sub_path="in/side")
+        kubernetes.set_image_pull_secrets(task, ["registry"])
+        kubernetes.use_secret_as_env(task, "db", {"password": "DB_PASSWORD"})
+        kubernetes.use_secret_as_env(task, "db", {"user": "DB_USER"})
+        kubernetes.set_timeout(task, 7200)
+        task.set_env_variable("MODE", "fast")
+
+    path = notebook_in(tmp_path, EVERYTHING)
+    tags = ["step:b", "secret:db:password:DB_PASSWORD", "secret:db:user:DB_USER", "timeout:2h", "env:MODE=fast"]
+    path.write_text(json.dumps(doors.notebook([("x = [1]", ["step:a"]), ("print(x)", tags)])))
+    project = nb2pipe.load(path).convert().project
+    compiler.Compiler().compile(wanted, str(tmp_path / "wanted.yaml"))
+    ours, theirs = compiled(project / "pipeline.yaml"), compiled(tmp_path / "wanted.yaml")
+    assert ours["exec-b"] == theirs["exec-nothing"]
+    assert ours["exec-b"][0] == [{"name": "MODE", "value": "fast"}]
+    assert ours["exec-a"] == ([], None)
+    for name in ("nodeSelector", "tolerations", "pvcMount", "imagePullSecret", "secretAsEnv", "activeDeadlineSeconds"):
+        assert name in ours["exec-b"][1]
+
+
+def compiled(path: Path) -> dict[str, Any]:
+    """Of each executor of a pipeline its environment, and its settings for Kubernetes by the published proto."""
+    from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+
+    spec, *platform = yaml.safe_load_all(path.read_text())
+    settings = platform[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    read = {
+        name: json_format.MessageToDict(json_format.ParseDict(one, KubernetesExecutorConfig()))
+        for name, one in settings.items()
+    }
+    executors = spec["deploymentSpec"]["executors"]
+    return {name: (one["container"].get("env", []), read.get(name)) for name, one in executors.items()}
+
+
 def test_settings_do_not_reach_a_job_and_are_not_dropped(tmp_path: Path) -> None:
     path = notebook_in(tmp_path, '[tool.nb2pipe.kubernetes]\nnode_selector = {pool = "gpu"}\n')
     graph = json.loads(nb2pipe.load(path).project.files["nb2pipe.map.json"])["pipeline"]

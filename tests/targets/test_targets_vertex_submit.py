@@ -77,7 +77,7 @@ def test_a_failed_run_says_the_cell_and_the_line(vertex: Any, submit: Submit) ->
     document = found.to_json()
     assert document["state"] == "failed"
     assert document["error"] == {
-        "step": "total", "cell": 2, "line": 4, "message": "raise ValueError('on purpose')",
+        "step": "total", "cell": 2, "line": 4, "message": "ValueError: on purpose",
     }  # fmt: skip
     [load, total] = found.steps
     assert load.log == ""
@@ -98,7 +98,7 @@ def test_the_commands_submit_wait_show_and_exit_by_the_result(vertex: Any, verte
     assert document["url"] in done.stderr
     assert re.search(r"\[total\] +sums\.ipynb, cell 2, line 4, in total", done.stderr)
     shown = nb2pipe("runs", "show", document["id"], *place, cwd=vertex_home)
-    assert "step total failed at cell 2 line 4: raise ValueError('on purpose')" in shown.stdout
+    assert "step total failed at cell 2 line 4: ValueError: on purpose" in shown.stdout
     listed = nb2pipe("runs", "list", *place, "--json", cwd=vertex_home)
     assert [run["id"] for run in json.loads(listed.stdout)["runs"]] == [document["id"]]
 
