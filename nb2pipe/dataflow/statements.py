@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, delete_target, store
@@ -414,7 +415,11 @@ def _with(m: Machine, node: ast.With | ast.AsyncWith) -> None:
         val = m.evaluate(item.context_expr)
         special = touch(m, [val], m.at(node))
         known = m.tables.method(val.type, "__enter__") if val.type else None
-        entered = apply_effect(m, known, val, [], {}, m.at(node)) if known else _entered(m, val)
+        if known:
+            restoring = replace(known, sets=())  # what it sets for its block it puts back
+            entered = apply_effect(m, restoring, val, [], {}, m.at(node))
+        else:
+            entered = _entered(m, val)
         if item.optional_vars is not None:
             assign_target(m, item.optional_vars, join([entered, special]) if special.objs else entered)
         swallows = swallows or _swallows(m, item.context_expr, val)
