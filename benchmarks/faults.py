@@ -14,12 +14,13 @@ import ast
 import copy
 import json
 import random
+import re
 import shutil
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +37,7 @@ KINDS = (
     "change a constant",
     "reseed",
 )
+DRAWS = re.compile(r"rand|seed|sample|shuffle|permut|choice|[.]fit\b|Dropout|train")
 SEED_ALL = (
     "import random as _r; _r.seed(99)\ntry:\n    import numpy as _n; _n.random.seed(99)\nexcept ImportError:\n    pass"
 )
@@ -185,7 +187,9 @@ def _swapped(name: str, tree: ast.Module) -> Iterator[Fault]:
 
 
 def _reseeded(name: str, tree: ast.Module) -> Iterator[Fault]:
-    """Other seeds for the global generators: at the start of the step, and after each statement that seeds."""
+    """Other seeds for the global generators: at the start of a step that may draw, and after each seed."""
+    if not DRAWS.search(ast.unparse(tree)):
+        return
     body = _body(tree)[0]
     places = [i + 1 for i, s in enumerate(body) if "seed" in ast.unparse(s) and not isinstance(s, ast.Return)]
     for place in sorted({_start(body), *places}):
@@ -257,56 +261,68 @@ def _fault(kind: str, file: str, what: str, tree: ast.Module) -> Fault:
 
 # --- trials ---------------------------------------------------------------------------------------------------------
 class Yard:
-    """A notebook that was run once, and its pipeline as it should be: what every fault is held against."""
+    """A notebook that was run once, and its pipeline as it should be: what every fault is held against.
+
+    All pipelines lie in one place, one after the other, so that all their processes are forks of one.
+    """
 
     def __init__(self, path: Path, folder: Path) -> None:
         from nb2pipe.convert import Conversion
+        from nb2pipe.targets.base import read_map
+        from nb2pipe.targets.warm import Warm
         from nb2pipe.verify.check import Bench
 
-        self.name, self.folder = path.stem, folder
+        self.name, self.folder, self._project = path.stem, folder, folder / "project"
         self.conversion = Conversion(path)
-        self._bench = Bench(self.conversion, folder / "right")
         self._number = 0
         files = {name: text for name, text in self.conversion.project.files.items() if name.endswith(".py")}
         package = self.conversion.project.package
         written = {f"{package}/steps/{s.name}.py": s.files_out for s in self.conversion.pipeline.steps}
         self.faults = list(faults(files, package, written))
-        self.recorded = self._bench.record({})
+        with closing(Bench(self.conversion, folder / "right")) as right:
+            self._right, self.recorded = right.project, right.record({})
         if self.recorded.error is not None:
             raise ValueError(f"{path.name} does not run: {self.recorded.error}")
+        shutil.copytree(self._right, self._project)
+        self._warm = Warm(self._project, read_map(self._right)["pipeline"]["steps"], alike=True)
+        self._warm.__enter__()
         # As the faulty ones are: laid out anew, so that no difference of bytes comes from line numbers alone.
         same = {n: t for n, t in files.items() if n.startswith(f"{package}/steps/")}
         laid_out = [Fault("", n, "", ast.unparse(ast.parse(t)) + "\n") for n, t in same.items()]
-        self.right = self.trace(self._project(laid_out))
-        again = self.run(self._project(laid_out), cached=False)
-        self.steady = [self.seen(again)]
-        self.alarm = self._bench.comparisons(self.recorded, again, {}).verdict != "equal"
+        with self._bench(laid_out) as bench:
+            self.right = self.seen(self._run(bench, cached=True))
+            again = self._run(bench, cached=False)
+            self.steady = [self.seen(again)]
+            self.alarm = bench.comparisons(self.recorded, again, {}).verdict != "equal"
 
     def close(self) -> None:
-        self._bench.close()
+        """End what processes are forks of."""
+        self._warm.__exit__()
 
-    def _project(self, changes: Sequence[Fault]) -> Path:
+    @contextmanager
+    def _bench(self, changes: Sequence[Fault]) -> Iterator[Any]:
+        """Where the project is compared that has these changes."""
+        from nb2pipe.verify.check import Bench
+
         self._number += 1
-        project = self.folder / f"project-{self._number}"
-        shutil.copytree(self._bench.project, project)
+        shutil.rmtree(self._project, ignore_errors=True)
+        shutil.copytree(self._right, self._project, ignore=shutil.ignore_patterns("__pycache__"))
         for change in changes:
-            (project / change.file).write_text(change.text, encoding="utf-8")
-        return project
+            (self._project / change.file).write_text(change.text, encoding="utf-8")
+        with closing(Bench(self.conversion, self.folder / f"bench-{self._number}", self._project, self._warm)) as bench:
+            yield bench
 
-    def run(self, project: Path, *, cached: bool = True) -> Any:
-        """A run of a project; steps that the fault does not reach come from the cache."""
+    def _run(self, bench: Any, *, cached: bool) -> Any:
+        """A run as verify does it; steps that the fault does not reach come from the cache."""
         from nb2pipe.targets.local import run
 
         home = self.conversion.path.resolve().parent
-        runs, cache = self.folder / "runs", self.folder / "cache"
-        return run(project, {}, cache=cached, notebook_dir=home, runs_dir=runs, cache_dir=cache)
-
-    def trace(self, project: Path, *, cached: bool = True) -> dict[str, Any]:
-        """What anybody can see of a run: how its steps ended, what they printed, the bytes that they stored."""
-        return self.seen(self.run(project, cached=cached))
+        folders = {"notebook_dir": home, "runs_dir": self.folder / "runs", "cache_dir": self.folder / "cache"}
+        return run(bench.project, {}, part=bench.part, workers=1, cache=cached, **folders)
 
     @staticmethod
     def seen(ran: Any) -> dict[str, Any]:
+        """What anybody can see of a run: how its steps ended, what they printed, the bytes that they stored."""
         found: dict[str, Any] = {}
         for step in ran.steps:
             found[f"{step.name} ended"] = step.status in ("succeeded", "cached")
@@ -322,18 +338,11 @@ class Yard:
         return next((key for key in steady if self.right.get(key) != seen.get(key)), "")
 
     def trial(self, fault: Fault) -> Trial:
-        """Break a copy of the project, run it, and ask verify."""
-        from nb2pipe.verify.check import Bench
-
-        project = self._project([fault])
-        bench = Bench(self.conversion, self.folder / f"bench-{self._number}", project)
-        try:
-            ran = self.run(project)
+        """Break the project, run it, and ask verify."""
+        with self._bench([fault]) as bench:
+            ran = self._run(bench, cached=True)
             showed = self.showed(self.seen(ran))
             found = bench.comparisons(self.recorded, ran, {})
-        finally:
-            bench.close()
-            shutil.rmtree(project)
         first = found.first_difference
         place = f"{first.step}.{first.name} at cell {first.cell} line {first.line}" if first else ""
         return Trial(self.name, fault.kind, fault.file, fault.what, showed, found.verdict, place)

@@ -11,6 +11,7 @@ import ast
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -118,10 +119,10 @@ def _imported(trees: Iterable[ast.Module]) -> tuple[str, ...]:
 def frameworks(project: Path, steps: Sequence[Json]) -> Imports:
     """The imports of the whole frameworks that the steps' files name anywhere.
 
-    What nothing but the formats of artifacts names is not needed: they name all that could be stored.
+    What no line of the notebook names is not needed: formats of artifacts, for one, name all that could be stored.
     """
     named = {step["name"]: _named(_trees(project, step["code"])) for step in steps}
-    own = {path for step in steps for path in step["code"] if Path(path).name != "artifacts.py"}
+    own = {path for step in steps for path in step["code"] if re.search(r"/shared\.py$|/steps/", path)}
     needed = _named(_trees(project, sorted(own)))
     found = {name: sorted(roots & needed) for name, roots in named.items()}
     return {

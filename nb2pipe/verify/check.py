@@ -87,13 +87,15 @@ def steady_hashes() -> Iterator[None]:
 class Bench:
     """The place of a verification: the project (generated in `folder` unless given), and the process that compares.
 
-    Notebook and steps have the same folder for temporary files, whose name they may print.
+    Notebook and steps are told the same by their environment, such as the folder for temporary files. `warm`, which
+    somebody else closes, starts processes of the same place as `project`.
     """
 
-    def __init__(self, subject: Subject, folder: Path, project: Path | None = None) -> None:
+    def __init__(self, subject: Subject, folder: Path, project: Path | None = None, warm: Warm | None = None) -> None:
         self.subject, self.folder = subject, folder
         self.project = project or folder / "project"
-        self._temporary = {"TMPDIR": str(folder / "temporary")}
+        # Both run at the same time: threads that wait for work leave the cores to the other.
+        self._env = {"OMP_WAIT_POLICY": "passive", "TMPDIR": str(folder / "temporary")}
         (folder / "temporary").mkdir(parents=True)
         if project is None:
             write(subject.project, self.project)
@@ -103,14 +105,14 @@ class Bench:
         self._ran: RunResult | None = None
         self._steps = read_map(self.project)["pipeline"]["steps"]
         self._open = ExitStack()
-        self._warm = self._open.enter_context(Warm(self.project, self._steps, alike=True))
+        self._warm = warm or self._open.enter_context(Warm(self.project, self._steps, alike=True))
         modules = sorted({name for step in subject.flow.steps for name in step.modules})
         beside = subject.path.resolve().parent
         self._judge = Judge([self.project, beside], subject.project.package, modules, self._started)
 
     def _started(self, command: Sequence[str], cwd: Path, stdin: int) -> Process:
         """The process that compares."""
-        return self._warm.process(command, step_environment(self.project, self._temporary), cwd, stdin)
+        return self._warm.process(command, step_environment(self.project, self._env), cwd, stdin)
 
     def close(self) -> None:
         """End the process that compares, and that which others are forks of."""
@@ -144,19 +146,19 @@ class Bench:
     def _recorder(self, given: Mapping[str, Any], hash_seed: str | None = None) -> Recorder:
         self._count += 1
         seed = {"PYTHONHASHSEED": hash_seed} if hash_seed else {}
-        env = {**os.environ, **self._temporary, **dict(self.subject.pipeline.env), **seed}
+        env = {**os.environ, **self._env, **dict(self.subject.pipeline.env), **seed}
         return Recorder(self.subject, given, self.folder / f"notebook-{self._count}", env)
 
     def run_pipeline(self, given: Mapping[str, Any]) -> RunResult:
         """One run of the pipeline, every step with one worker; nothing comes from a cache."""
         folders: dict[str, Any] = {"notebook_dir": self._home, "runs_dir": self.folder / "runs"}
-        return run(self.project, given, part=self._part, workers=1, cache=False, **folders)
+        return run(self.project, given, part=self.part, workers=1, cache=False, **folders)
 
     @property
-    def _part(self) -> Part:
+    def part(self) -> Part:
         """All steps, as forks where they can be."""
         names = frozenset(step["name"] for step in self._steps)
-        return Part(names, env=self._temporary, start=self._warm.start)
+        return Part(names, env=self._env, start=self._warm.start)
 
     def spread(self, given: Mapping[str, Any], on_note: OnNote) -> Iterator[Spread]:
         """The steps that have workers, run with them, against the last run."""
@@ -164,7 +166,7 @@ class Bench:
         if self._ran is None or not any(step["framework"] for step in described["steps"]):
             return
         on_note("running the steps that have workers with all of them")
-        trained = Trained(self.project, described, given, self._ran, self._home, self._part)
+        trained = Trained(self.project, described, given, self._ran, self._home, self.part)
         yield from spread(trained, self.subject.pipeline.findings, self._judge)
 
     @property

@@ -136,8 +136,9 @@ def test_without_a_parent_there_is_no_fork(folder: Path, statement: str) -> None
 
 
 def row(folder: Path, code: str) -> dict[str, Any]:
-    (folder / "own" / "step.py").write_text(code)
-    return {"name": "step", "module": "own.step", "code": ["own/step.py"]}
+    (folder / "own" / "steps").mkdir(exist_ok=True)
+    (folder / "own" / "steps" / "step.py").write_text(code)
+    return {"name": "step", "module": "own.steps.step", "code": ["own/steps/step.py"]}
 
 
 CODE = """
@@ -197,14 +198,15 @@ def test_forks_that_must_be_alike_share_whole_frameworks_and_the_hash_seed(folde
             assert ended(process)[1].split() == [fresh[0], told, "False"]
 
 
-def test_frameworks_that_only_formats_of_artifacts_name_are_not_imported(folder: Path) -> None:
+def test_frameworks_that_no_line_of_the_notebook_names_are_not_imported(folder: Path) -> None:
     (folder / "own" / "artifacts.py").write_text("def load():\n    import keras\n    import torch\n")
-    code = ["own/artifacts.py", "own/step.py"]
-    first, second = {**row(folder, "import torch"), "code": code}, {"name": "second", "code": code[:1]}
+    code = ["own/artifacts.py", "own/shared.py"]
+    (folder / "own" / "shared.py").write_text("import torch")
+    first, second = {"name": "first", "code": code}, {"name": "second", "code": code[:1]}
     torch = ("import torch", "import torch._dynamo")
-    assert frameworks(folder, [first, second]) == {"step": torch, "second": torch}
-    row(folder, "import numpy")
-    assert frameworks(folder, [first, second]) == {"step": (), "second": ()}
+    assert frameworks(folder, [first, second]) == {"first": torch, "second": torch}
+    (folder / "own" / "shared.py").write_text("import numpy")
+    assert frameworks(folder, [first, second]) == {"first": (), "second": ()}
 
 
 def test_a_fork_reads_what_it_is_given(folder: Path) -> None:

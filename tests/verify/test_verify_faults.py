@@ -19,6 +19,7 @@ def grow(xs: list, k: int = 2) -> tuple[list, float]:
     """Run the step."""
     for x in range(k):
         xs.append(x)
+    random.shuffle(xs)
     total = sum(xs)
     return xs, total
 '''
@@ -33,6 +34,8 @@ def test_every_kind_of_fault_is_made() -> None:
     plain = ast.unparse(ast.parse(STEP)) + "\n"
     assert [fault for fault in made if fault.text == plain] == []
     assert len({fault.text for fault in made}) == len(made)
+    undrawn = faults.faults({"p/steps/grow.py": STEP.replace("random.shuffle(xs)", "xs.sort()")}, "p", {})
+    assert "reseed" not in {fault.kind for fault in undrawn}
     for fault in made:
         compile(fault.text, fault.file, "exec")
 
