@@ -111,7 +111,7 @@ def _trouble(value: Any) -> str:
 def _dumps(value: Any) -> bytes:
     """As the pipeline pickles what no other format keeps: gradients, Keras models of own classes..."""
     stream = io.BytesIO()
-    sys.modules["_nb2pipe_artifacts"]._pickler(stream).dump(value)
+    sys.modules["_nb2pipe_artifacts"]._pickler(stream, value).dump(value)
     return stream.getvalue()
 
 

@@ -13,7 +13,6 @@ import contextlib
 import importlib
 import json
 import os
-import pickle
 import sys
 import warnings
 from collections.abc import Mapping
@@ -109,7 +108,8 @@ class Server:
 def _unpickled(path: Path) -> dict[str, Any]:
     """The values that the probe stored; those that could not be stored are not there."""
     try:
-        values: dict[str, Any] = pickle.loads(path.read_bytes())
+        with path.open("rb") as stream:
+            values: dict[str, Any] = sys.modules[MODULE].Unpickler(stream).load()
     except FileNotFoundError:
         return {}
     return values
