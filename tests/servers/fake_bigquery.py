@@ -15,12 +15,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from bigquery_sql import Result, Sql, cell
+from loopback import Loopback
 from rest_contract import Call, Contract, Json, Refused
 
 BASE = "/bigquery/v2/"
@@ -43,8 +44,8 @@ class FakeBigQuery:
         self._uploads: dict[str, Json] = {}
         self._changed: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._http = Loopback(_handler(self))
+        self.url = self._http.url
         self.credentials = folder / "credentials.json"
         self.token = f"token-{uuid.uuid4().hex}"
         self.key, self.public = _key()
@@ -60,13 +61,10 @@ class FakeBigQuery:
 
     @contextmanager
     def running(self) -> Iterator[FakeBigQuery]:
-        thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
         try:
-            yield self
+            with self._http.serving():
+                yield self
         finally:
-            self._http.shutdown()
-            self._http.server_close()
             self.sql.close()
 
     def environment(self) -> dict[str, str]:

@@ -16,13 +16,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from google.cloud import dataflow_v1beta3 as dataflow
 from google.protobuf import json_format
+from loopback import Loopback
 
 WORKER = Path(__file__).with_name("dataflow_worker.py")
 PROJECT, REGION = "test-project", "us-central1"
@@ -42,18 +43,13 @@ class FakeDataflow:
         self.jobs: dict[str, dataflow.Job] = {}
         self.messages: dict[str, list[dataflow.JobMessage]] = {}
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://localhost:{self._http.server_address[1]}"
+        self._http = Loopback(_handler(self), name="localhost")
+        self.url = self._http.url
 
     @contextmanager
     def running(self) -> Iterator[FakeDataflow]:
-        thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
+        with self._http.serving():
             yield self
-        finally:
-            self._http.shutdown()
-            self._http.server_close()
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
         """The message for a request. Raises Refused."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -34,6 +34,7 @@ from fake_kfp_checks import (
     must,
     wanted_name,
 )
+from loopback import Loopback
 
 CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 413: 8, 429: 8, 500: 13, 503: 14}
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -86,22 +87,18 @@ class FakeKfp:
         self._late: list[tuple[int, tuple[Any, ...]]] = []
         self._lock = threading.RLock()
         self._over = threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._http = Loopback(_handler(self))
+        self.url = self._http.url
 
     @contextmanager
     def running(self) -> Iterator[FakeKfp]:
-        thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._over.set()
-            for run in self.runs.values():
-                run.stopped.set()
-            self._http.shutdown()
-            self._http.server_close()
+        with self._http.serving():
+            try:
+                yield self
+            finally:
+                self._over.set()
+                for run in self.runs.values():
+                    run.stopped.set()
 
     def asked(self, text: str) -> int:
         """How many requests had `text` in their "METHOD path"."""

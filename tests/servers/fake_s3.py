@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from loopback import Loopback
 
 KEY, SECRET, REGION = "tests", "a secret of the tests", "us-east-1"
 
@@ -20,17 +21,13 @@ class FakeS3:
     def __init__(self, bucket: str, folder: Path) -> None:
         self.bucket, self.folder = bucket, folder
         self.requests: list[str] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._http = Loopback(_handler(self))
+        self.url = self._http.url
 
     @contextmanager
     def running(self) -> Iterator[FakeS3]:
-        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
-        try:
+        with self._http.serving():
             yield self
-        finally:
-            self._http.shutdown()
-            self._http.server_close()
 
     def environment(self) -> dict[str, str]:
         """What a client needs in its environment."""

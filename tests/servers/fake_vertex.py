@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -27,6 +27,7 @@ from fake_google import Google, service_account
 from fake_vertex_checks import CHECKS, Refused, must, parsed
 from fake_vertex_workers import run_custom_job, run_tuning_job
 from google.cloud.aiplatform_v1 import types
+from loopback import Loopback
 
 __all__ = ["LOCATION", "PROJECT", "FakeVertex", "Fault", "service_account"]
 PROJECT, LOCATION = "test-project", "us-central1"
@@ -110,25 +111,22 @@ class FakeVertex:
         self.requests: list[str] = []
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._http = Loopback(_handler(self))
+        self.url = self._http.url
         self.google = Google(PROJECT, folder / "credentials.json", f"{self.url}/token")
         self.credentials = self.google.credentials
 
     @contextmanager
     def running(self) -> Iterator[FakeVertex]:
-        thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            for job in self.jobs.values():
-                job.stopped.set()
-            for job in self.jobs.values():
-                if job.thread:
-                    job.thread.join(10)
-            self._http.shutdown()
-            self._http.server_close()
+        with self._http.serving():
+            try:
+                yield self
+            finally:
+                for job in self.jobs.values():
+                    job.stopped.set()
+                for job in self.jobs.values():
+                    if job.thread:
+                        job.thread.join(10)
 
     def environment(self) -> dict[str, str]:
         """What a client needs in its environment to find this server."""

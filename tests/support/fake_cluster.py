@@ -18,15 +18,17 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from kube_schemas import schema_errors
+from loopback import Loopback
 
 Json = dict[str, Any]
 NAMESPACE, TOKEN = "team-a", "s3cret"
@@ -99,6 +101,7 @@ class FakeCluster:
         self.environments: list[dict[str, str]] = []
         self.trials: list[Json] = []
         self.lock = threading.Lock()
+        self._serving = ExitStack()
 
     def __enter__(self) -> FakeCluster:
         bin_folder = self.folder / "bin"
@@ -113,21 +116,19 @@ class FakeCluster:
         subprocess.run(["openssl", *words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self))
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.server = Loopback(partial(Handler, self), context)
+        self._serving.enter_context(self.server.serving())
         return self
 
     def __exit__(self, *error: object) -> None:
         for name in list(self.jobs):
             self.delete(name)
-        self.server.shutdown()
-        self.server.server_close()
+        self._serving.close()
 
     def environment(self) -> dict[str, str]:
         """The variables of a pod of this cluster that starts jobs."""
-        host, port = self.server.server_address[:2]
-        own = {"KUBERNETES_SERVICE_HOST": str(host), "KUBERNETES_SERVICE_PORT": str(port), "JOB_POLL_SECONDS": "0.05"}
+        host, port = self.server.host, str(self.server.port)
+        own = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port, "JOB_POLL_SECONDS": "0.05"}
         own |= {"KFP_POD_NAME": "component", "KFP_POD_UID": "c0ffee", "FAKE_CLUSTER": str(self.folder)}
         return {**os.environ, **own, "PYTHONPATH": str(self.folder)}
 
