@@ -197,7 +197,7 @@ def test_an_image_that_was_built_is_not_installed_into(tmp_path: Path) -> None:
         for pool in (job.get("jobSpec") or job["trialJobSpec"])["workerPoolSpecs"]:
             assert pool["containerSpec"]["imageUri"] == "us-docker.pkg.dev/p/r/image:1"
             assert pool["containerSpec"]["command"] == ["python", "-u", "-c", "$PROGRAM"]
-    assert "cloudml-hypertune" in (project / "Dockerfile").read_text()
+    assert "cloudml-hypertune" in (project / "requirements-jobs.txt").read_text()
 
 
 def test_the_target_may_be_named_when_converting(tmp_path: Path) -> None:
