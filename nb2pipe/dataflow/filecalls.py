@@ -107,6 +107,11 @@ def _make_folder(m: Machine, args: list[Val], keywords: Keywords, place: Place) 
     return Val(type="builtins.NoneType", const=None)
 
 
+def _make_folders(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """A folder is made, or is there already."""
+    return _make_folder(m, args[:1], {**keywords, "exist_ok": Val(const=True)}, place)
+
+
 _ARCHIVES = {"gztar": ".tar.gz", "bztar": ".tar.bz2", "xztar": ".tar.xz"}
 
 
@@ -184,15 +189,16 @@ PATH_METHODS: dict[str, Special] = {
 
 FILE_CALLS: dict[str, Special] = {
     **dict.fromkeys(["builtins.open", "io.open", "codecs.open", "gzip.open", "bz2.open", "lzma.open"], _open),
-    **dict.fromkeys(["fsspec.open", "smart_open.open", "smart_open.smart_open"], _open),
+    **dict.fromkeys(["fsspec.open", "smart_open.open", "smart_open.smart_open", "tensorflow.io.gfile.GFile"], _open),
     "zipfile.ZipFile": _opened("zipfile.ZipFile"),
     **dict.fromkeys(["tarfile.open", "tarfile.TarFile.open"], _opened("tarfile.TarFile")),
     "h5py.File": _opened("h5py.File"),
     **dict.fromkeys(["shelve.open", "dbm.open"], _shelf),
     **dict.fromkeys(["os.makedirs", "os.mkdir"], _make_folder),
+    **dict.fromkeys(["tensorflow.io.gfile.makedirs", "tensorflow.io.gfile.mkdir"], _make_folders),
     "shutil.make_archive": _make_archive,
-    **dict.fromkeys(["glob.glob", "glob.iglob"], _glob),
-    "os.path.join": _join_paths,
+    **dict.fromkeys(["glob.glob", "glob.iglob", "tensorflow.io.gfile.glob"], _glob),
+    **dict.fromkeys(["os.path.join", "tensorflow.io.gfile.join"], _join_paths),
     **dict.fromkeys(["os.path.abspath", "os.path.realpath", "os.path.normpath", "os.fspath"], _same_path),
     **dict.fromkeys(["pathlib.Path", "pathlib.PurePath"], _path),
 }

@@ -32,6 +32,14 @@ from nb2pipe.verify.workers import Spread, Trained, spread
 from nb2pipe.verify.writing import Expected
 
 DONE = ("succeeded", "cached")
+WAYS_OUT = {
+    "type object 'DataFrame' has no attribute 'first'": (
+        ". In a Jupyter kernel every Beam pipeline imports Beam's data frames, which need pandas 2: "
+        "run `pip install 'pandas<3'` where the notebook runs; its steps also run beside pandas 3"
+    )
+}
+"""What mends an error of a library in a kernel, by what the error says."""
+
 OnNote = Callable[[str], None]
 
 
@@ -241,7 +249,8 @@ class Bench:
         if recorded.error is not None:
             cell, error = recorded.error
             step = self.subject.layout.step_of.get(cell) if cell is not None else None
-            return Failed("notebook", step, cell, error.line, error.message)
+            way_out = next((hint for text, hint in WAYS_OUT.items() if text in error.message), "")
+            return Failed("notebook", step, cell, error.line, error.message + way_out)
         if len(recorded.reached) < len(self._boundaries):
             return Failed("notebook", None, None, None, "it was not run to its end")
         if ran.error is not None:

@@ -22,6 +22,24 @@ CELLS = [
     ("step:show", "print(df.sum().tolist())"),
 ]  # fmt: skip
 
+TENSORFLOW = [
+    ("parameters", "bucket = 'taxi-data'"),
+    ("shared", "import tensorflow as tf"),
+    ("step:make", ("with tf.io.gfile.GFile(f'gs://{bucket}/tf/trips.csv', 'w') as file:\n"
+     "    file.write('1,2.5\\n2,5\\n')\n"
+     "with tf.io.TFRecordWriter(f'gs://{bucket}/tf/rows.tfrecord') as rows:\n"
+     "    rows.write(b'1')\n    rows.write(b'2')\n"
+     "tf.io.write_file(f'gs://{bucket}/tf/note.txt', 'twice')")),
+    ("step:read", ("lines = [line.numpy() for line in tf.data.TextLineDataset(f'gs://{bucket}/tf/trips.csv')]\n"
+     "rows = [row.numpy() for row in tf.data.TFRecordDataset(f'gs://{bucket}/tf/rows.tfrecord')]\n"
+     "print(lines, rows, tf.io.read_file(f'gs://{bucket}/tf/note.txt').numpy())")),
+    ("step:look", ("print(tf.io.gfile.exists(f'gs://{bucket}/tf/no'), tf.io.gfile.glob(f'gs://{bucket}/tf/*.csv'))\n"
+     "tf.io.gfile.copy(f'gs://{bucket}/tf/note.txt', f'gs://{bucket}/tf/again.txt', overwrite=True)\n"
+     "tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(1)]).save(f'gs://{bucket}/tf/m.keras')")),
+    ("step:last", ("print(tf.io.gfile.GFile(f'gs://{bucket}/tf/again.txt').read())\n"
+     "print(tf.keras.models.load_model(f'gs://{bucket}/tf/m.keras').count_params())")),
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
@@ -43,6 +61,36 @@ def bucket() -> Iterator[str]:
 def test_storage(bucket: str, tmp_path: Path) -> None:
     outcome = quick.compare_apart(CELLS, tmp_path, ["pandas", "gcsfs", "google.cloud.storage"], {})
     assert outcome.kind == "equal", outcome
+
+
+def test_tensorflow(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's own file system, which is C++ and knows Google's addresses only, meets the emulator at a door."""
+    pytest.importorskip("tensorflow")
+    from https_door import HttpsDoor
+
+    (tmp_path / "door").mkdir()
+    door = HttpsDoor(bucket, ["storage.googleapis.com", "www.googleapis.com"], tmp_path / "door")
+    with door.open() as environment:
+        for name, value in {**environment, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token", "NO_GCE_CHECK": "true"}.items():
+            monkeypatch.setenv(name, value)
+        outcome = quick.compare_apart(TENSORFLOW, tmp_path, ["tensorflow"], {})
+    assert outcome.kind == "equal", outcome
+    assert door.hosts == {"storage.googleapis.com", "www.googleapis.com"}
+
+
+def test_tensorflow_steps_are_linked(tmp_path: Path) -> None:
+    """Objects that TensorFlow writes and reads link steps, which run each time; the calls stay as they are."""
+    path = tmp_path / "book.ipynb"
+    path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in TENSORFLOW])))
+    conversion = nb2pipe.load(path)
+    make, read, look, last = conversion.check()["steps"]
+    assert make["files_out"] == [f"gs://{{bucket}}/tf/{name}" for name in ("trips.csv", "rows.tfrecord", "note.txt")]
+    assert make["files_in"] == []
+    assert (sorted(read["files_in"]), read["after"]) == (sorted(make["files_out"]), ["make"])
+    assert look["files_out"] == ["gs://{bucket}/tf/again.txt", "gs://{bucket}/tf/m.keras"]
+    assert last["files_in"] == look["files_out"]
+    assert [s.resources.cache for s in conversion.pipeline.steps] == [False] * 4
+    assert "tf.io.gfile.GFile(f'gs://{bucket}/tf/trips.csv', 'w')" in conversion.project.files["book/steps/make.py"]
 
 
 def test_a_file_is_moved_to_the_store(bucket: str, tmp_path: Path) -> None:

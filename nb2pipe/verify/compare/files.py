@@ -15,6 +15,7 @@ from typing import Any
 
 from nb2pipe.verify.compare.engine import Comparison
 from nb2pipe.verify.compare.outcome import EQUAL, Outcome, close, different, said, worst
+from nb2pipe.verify.compare.shards import compare_shards, sharded
 from nb2pipe.verify.text import compare_text
 
 
@@ -47,7 +48,10 @@ def compare_files(a: Path, b: Path, name: str, package: str) -> Outcome:
 
 def _folders(a: Path, b: Path, name: str, package: str) -> Outcome:
     inside = sorted({p.relative_to(root) for root in (a, b) for p in root.rglob("*") if p.is_file()})
-    return worst(compare_files(a / path, b / path, f"{name}/{path}", package) for path in inside)
+    shards = sharded(inside)
+    alone = [path for path in inside if not any(path in paths for paths in shards.values())]
+    groups = (compare_shards(a, b, paths, f"{name}/{pattern}") for pattern, paths in shards.items())
+    return worst([*groups, *(compare_files(a / path, b / path, f"{name}/{path}", package) for path in alone)])
 
 
 def _text(path: Path) -> str | None:

@@ -37,6 +37,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.runners.runner import PipelineRunner, create_runner
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = __name__.partition(".")[0]
@@ -44,6 +45,7 @@ PACKAGE = __name__.partition(".")[0]
 # What travels to workers beside the package, and what else they install.
 MODULES: list[str] = []
 DATAFLOW = "DataflowRunner"
+DIRECT = "DirectRunner"
 NEEDED = ("project", "region", "temp_location")
 
 
@@ -81,16 +83,20 @@ _place: ContextVar[Place] = ContextVar("place", default=Place())
 
 @contextmanager
 def on(
-    step: str, options: Mapping[str, Any], requirements: tuple[str, ...] = ()
+    step: str,
+    options: Mapping[str, Any],
+    requirements: tuple[str, ...] = (),
+    scratch: str | None = None,
 ) -> Iterator[None]:
     """Runs pipelines as `options` say as long as this lasts; empty ones leave it to the notebook.
 
-    `requirements` are what workers install.
+    `requirements` are what workers install. What Beam keeps for itself on this machine is in
+    `scratch` (the temporary folder unless given), and gone in the end.
     """
     given = {name: value for name, value in options.items() if value not in ("", 0, None)}
     run = f"{PACKAGE}-{step}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
     argv, paths = sys.argv, os.environ.get("PYTHONPATH")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="work") as folder:
         place = Place(step, given, tuple(requirements), Path(folder), run.replace("_", "-").lower())
         token = _place.set(place)
         # Beam reads options from the command line, and its own processes import the package.
@@ -119,13 +125,15 @@ class Pipeline(beam.Pipeline):
         **others: Any,
     ) -> None:
         given = PipelineOptions(argv or []) if options is None else options
-        super().__init__(options=placed(given), **others)
+        with _temporary():
+            super().__init__(_runner(), placed(given), **others)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the pipeline to its end; its result."""
         _check_files(self)
-        result = super().run(*args, **kwargs)
-        result.wait_until_finish()
+        with _temporary():
+            result = super().run(*args, **kwargs)
+            result.wait_until_finish()
         _bring_home()
         return result
 
@@ -139,7 +147,7 @@ def placed(options: PipelineOptions) -> PipelineOptions:
     setup = options.view_as(SetupOptions)
     setup.save_main_session = False  # what workers need they import
     standard = options.view_as(StandardOptions)
-    standard.runner = place.options.get("runner", "DirectRunner")
+    standard.runner = place.options.get("runner", DIRECT)
     standard.no_wait_until_finish = False
     if not place.is_remote:
         return options
@@ -158,6 +166,30 @@ def placed(options: PipelineOptions) -> PipelineOptions:
     setup.requirements_file = _requirements_file(place)
     setup.requirements_cache = "skip"  # workers install them themselves
     return options
+
+
+def _runner() -> PipelineRunner | None:
+    """Beam's runner of this machine, as in a notebook; None where the options name another.
+
+    Outside of a notebook it would fetch a program from the network and run pipelines in that.
+    """
+    if _place.get().options.get("runner", DIRECT) != DIRECT:
+        return None
+    runner = create_runner(DIRECT)
+    if hasattr(runner, "is_interactive"):
+        runner.is_interactive()
+    return runner
+
+
+@contextmanager
+def _temporary() -> Iterator[None]:
+    """While it lasts temporary files are in the folder of the step: Beam leaves some behind."""
+    folder, before = _place.get().folder, tempfile.tempdir
+    tempfile.tempdir = before if folder is None else str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _job_name(wanted: str | None) -> str:
@@ -283,7 +315,7 @@ def collect(pcollection: Any) -> Any:
     if not isinstance(pcollection, beam.pvalue.PCollection):
         raise TypeError(f"{type(pcollection).__name__} is not a PCollection")
     place = _place.get()
-    with tempfile.TemporaryDirectory() as here:
+    with tempfile.TemporaryDirectory(dir=place.folder) as here:
         folder = f"{place.files}/collected-{next(_numbers)}" if place.is_remote else here
         rows = _elements(pcollection, f"{folder}/part")
     try:
@@ -300,7 +332,8 @@ def _elements(pcollection: beam.pvalue.PCollection, prefix: str) -> list[Any]:
     fragment, wanted = _fragment(pcollection)
     texts = wanted | "collect" >> beam.Map(_packed)
     _ = texts | "collected" >> beam.io.WriteToText(prefix, num_shards=1)
-    fragment.run().wait_until_finish()
+    with _temporary():
+        fragment.run().wait_until_finish()
     rows = []
     for found in FileSystems.match([prefix + "*"])[0].metadata_list:
         with FileSystems.open(found.path) as file:
@@ -319,7 +352,10 @@ def _fragment(pcollection: beam.pvalue.PCollection) -> tuple[beam.Pipeline, Any]
     wanted = context.pcollections.get_id(pcollection)
     _prune(proto.components, wanted)
     options = placed(whole.options)
-    fragment, again = beam.Pipeline.from_runner_api(proto, None, options, return_context=True)
+    with _temporary():
+        fragment, again = beam.Pipeline.from_runner_api(
+            proto, _runner(), options, return_context=True
+        )
     return fragment, again.pcollections.get_by_id(wanted)
 
 

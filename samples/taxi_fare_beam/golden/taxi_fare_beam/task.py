@@ -205,7 +205,8 @@ def _run(
     files_in = {filled(path, values): source for path, source in files_in.items()}
     files_out = {filled(path, values): target for path, target in files_out.items()}
     working = _working_folder(step, workdir, files_in, files_out)
-    with working, _main_module(), _beam(step, spec, options):
+    scratch = os.path.dirname(os.path.abspath(workdir)) if workdir else None
+    with working, _main_module(), _beam(step, spec, options, scratch):
         namespace = _execute(step, spec, {**arguments, **values})
         metrics = _metrics(namespace.get(spec["metrics"]))
         if spec["metrics"]:
@@ -216,14 +217,14 @@ def _run(
 
 
 def _beam(
-    step: str, spec: dict[str, Any], options: Mapping[str, Any]
+    step: str, spec: dict[str, Any], options: Mapping[str, Any], scratch: str | None
 ) -> contextlib.AbstractContextManager[Any]:
-    """Where the Beam pipelines of a step run that builds some."""
+    """Where the Beam pipelines of a step run that builds some; `scratch` is for Beam's own files."""
     if "beam" not in spec:
         return contextlib.nullcontext()
     beam_runs = importlib.import_module("taxi_fare_beam.beam_runs")
     place: contextlib.AbstractContextManager[Any]
-    place = beam_runs.on(step, options, spec.get("beam_requirements", ()))
+    place = beam_runs.on(step, options, spec.get("beam_requirements", ()), scratch)
     return place
 
 
