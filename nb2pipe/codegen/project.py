@@ -184,7 +184,8 @@ def _scaffold(pipeline: Pipeline, package: str, modules: Sequence[str], platform
     files[f"{package}/steps/__init__.py"] = render("package/steps_init.py.j2", **values)
     reports = pipeline.shared.reports or any(step.reports for step in pipeline.steps)
     beam = pipeline.shared.beam or any(step.beam for step in pipeline.steps)
-    helpers = helper_files((step.framework for step in pipeline.steps), reports, beam, values["bigquery"])
+    frameworks = (step.framework for step in pipeline.steps)
+    helpers = helper_files(frameworks, reports, beam, values["bigquery"], values["fetches"])
     launched = values["kfp"]["launch"]
     if launched["packages"]:
         files["requirements-jobs.txt"] = render("project/requirements-jobs.txt.j2", **values)

@@ -223,7 +223,7 @@ def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     for use, path in known:
         if not _in_memory(path):
             for one in _uses(use, keywords):
-                m.file(one, _as_written(effect, path) if use == "write" else path, place)
+                m.file(one, _as_written(effect, path) if use == "write" else path, place, takes_urls=effect.takes_urls)
     if effect.or_here and not known:
         m.file(effect.files[0][0], Val(const="."), place)
 

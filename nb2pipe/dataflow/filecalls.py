@@ -72,7 +72,7 @@ def _same_path(m: Machine, args: list[Val], keywords: Keywords, place: Place) ->
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
-def _opened(type_name: str) -> Special:
+def _opened(type_name: str, *, takes_urls: bool = False) -> Special:
     """Opening a file: what the mode says is done with it, is done here and now."""
 
     def build(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -80,11 +80,11 @@ def _opened(type_name: str) -> Special:
         text = "r" if mode is None else plain_text(mode) or "r+"
         path = args[0] if args else next((keywords[n] for n in _PATH_NAMES if n in keywords), Val())
         if not set(text) & set("wxa"):
-            m.file("read", path, place)
+            m.file("read", path, place, takes_urls=takes_urls)
         if "a" in text:
-            m.file("probe", path, place)
+            m.file("probe", path, place, takes_urls=takes_urls)
         if set(text) & set("wxa+"):
-            m.file("write", path, place)
+            m.file("write", path, place, takes_urls=takes_urls)
         made = m.fresh(type_name, path.objs)
         for index in made.objs:
             m.heap.objs[index].marks = frozenset(["unstorable"])
@@ -95,6 +95,7 @@ def _opened(type_name: str) -> Special:
 
 _PATH_NAMES = ("file", "name", "filename")
 _open = _opened("builtins.file")
+_open_url = _opened("builtins.file", takes_urls=True)
 
 
 def _make_folder(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
@@ -189,7 +190,9 @@ PATH_METHODS: dict[str, Special] = {
 
 FILE_CALLS: dict[str, Special] = {
     **dict.fromkeys(["builtins.open", "io.open", "codecs.open", "gzip.open", "bz2.open", "lzma.open"], _open),
-    **dict.fromkeys(["fsspec.open", "smart_open.open", "smart_open.smart_open", "tensorflow.io.gfile.GFile"], _open),
+    **dict.fromkeys(
+        ["fsspec.open", "smart_open.open", "smart_open.smart_open", "tensorflow.io.gfile.GFile"], _open_url
+    ),
     "zipfile.ZipFile": _opened("zipfile.ZipFile"),
     **dict.fromkeys(["tarfile.open", "tarfile.TarFile.open"], _opened("tarfile.TarFile")),
     "h5py.File": _opened("h5py.File"),

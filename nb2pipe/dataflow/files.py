@@ -79,7 +79,20 @@ def file_flow(
     for step in steps:
         needed = {name for path in (*(p for p, _ in step.files_in), *step.files_out) for name in placeholders(path)}
         step.parameters = tuple(sorted({*step.parameters, *needed}))
+        step.fetches = tuple(dict.fromkeys(_fetches(step, statements)))
     return files.findings
+
+
+def _fetches(step: StepFlow, statements: Sequence[Statement]) -> Iterator[str]:
+    """The parameters with which the path of an input begins that is read by what knows no URLs."""
+    events = [e for i in (*step.copies, *step.statements) for e in statements[i].record.files if e.path is not None]
+    paths = {known: {located(e.path or "").path for e in events if e.takes_urls is known} for known in (True, False)}
+    written = {name for path in step.files_out for name in placeholders(path)}
+    for path in (path for path, source in step.files_in if source is None):
+        name = next(iter(placeholders(path)), "")
+        plain, urls = (any(is_inside(p, path) or is_inside(path, p) for p in paths[known]) for known in (False, True))
+        if name and path.startswith(f"{{{name}}}") and name not in written and (plain or not urls):
+            yield name
 
 
 class _Files:

@@ -64,13 +64,15 @@ class Template(str):
 class FileEvent:
     """What happens to a file. `path` is None when nothing of it follows from literals and parameters.
 
-    `probe` only looks whether it is there; `folder` makes a folder unless there is one.
+    `probe` only looks whether it is there; `folder` makes a folder unless there is one. `takes_urls`: what does it also
+    knows the files that URLs name.
     """
 
     use: FileUse
     path: str | None
     place: Place
     perhaps: bool = False
+    takes_urls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,10 +469,10 @@ class Machine:
         """Note a use of hidden state."""
         self.record.channels.append(ChannelEvent(name, use, place))
 
-    def file(self, use: FileUse, path: Val, place: Place, *, certain: bool = False) -> None:
+    def file(self, use: FileUse, path: Val, place: Place, *, certain: bool = False, takes_urls: bool = False) -> None:
         """Note what happens to the file at `path`; `certain`: whatever branch it stands in."""
         known = path.const if path.is_const and isinstance(path.const, str) else None
-        self.record.files.append(FileEvent(use, known, place, self.maybe > 0 and not certain))
+        self.record.files.append(FileEvent(use, known, place, self.maybe > 0 and not certain, takes_urls))
 
     def say(self, code: str, message: str, place: Place, name: str | None = None) -> None:
         """Note a finding."""

@@ -73,6 +73,7 @@ class StepFlow:
     output, the definitions of the notebook that it may hold, and `carried_reads` the names that those read when
     they are called. `files_in` are paths, each with the step that gives it (None: it lies beside the notebook), in
     the order in which they are laid out; `folders` are those beside the notebook that the step writes into.
+    `fetches` are parameters with which paths of files beside the notebook begin that are read by what knows no URLs.
     `outside` are places that read or write data that nobody keeps for the pipeline.
     """
 
@@ -95,6 +96,7 @@ class StepFlow:
     files_in: tuple[tuple[str, str | None], ...] = ()
     files_out: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    fetches: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     modules: dict[str, Place] = field(default_factory=dict)
     uses_display: bool = False

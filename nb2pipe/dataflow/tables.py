@@ -40,6 +40,7 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     tables read | write | query PLACE    reads or writes the table of that name, or what the SQL of that text names
     or here               the working folder is meant when no path is given
     suffix .EXT [if none]  the path that is written gets this suffix, unless it has it (has any)
+    takes urls            what is read may also be a URL, which is read where it is
     shards                the path that is written is only how the names of several files begin
     sets CHANNEL          changes state of the process;  uses CHANNEL reads it
     external              talks to something outside of the process
@@ -114,6 +115,7 @@ class Effect:
     or_here: bool = False
     suffix: str = ""
     suffix_if_none: bool = False
+    takes_urls: bool = False
     shards: bool = False
     sets: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
@@ -240,6 +242,7 @@ _CLAUSES: Mapping[str, Any] = {
     "tables": lambda e, w: replace(e, tables=(*e.tables, (w[0], _place(w[1:])))),
     "or": lambda e, w: replace(e, or_here=w == ["here"]),
     "suffix": lambda e, w: replace(e, suffix=w[0], suffix_if_none=w[1:] == ["if", "none"]),
+    "takes": lambda e, w: replace(e, takes_urls=w == ["urls"]),
     "shards": lambda e, w: replace(e, shards=True),
     "sets": lambda e, w: replace(e, sets=(*e.sets, " ".join(w))),
     "uses": _uses,

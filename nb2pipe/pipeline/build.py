@@ -41,7 +41,7 @@ from nb2pipe.pipeline.model import (
     Step,
 )
 from nb2pipe.pipeline.objectives import objective_findings, objective_metrics
-from nb2pipe.pipeline.outside import never_stale, outside, uncached, unimported
+from nb2pipe.pipeline.outside import fetched, never_stale, outside, uncached, unimported
 from nb2pipe.pipeline.passes import PASSES
 from nb2pipe.pipeline.placement import Placement, Placer
 from nb2pipe.pipeline.requirements import Beside, normalized, requirements
@@ -236,6 +236,7 @@ class _Builder:
             files_in=tuple(InputFile(path, source) for path, source in step.files_in),
             files_out=step.files_out,
             folders=step.folders,
+            fetches=fetched(step, self.flow.parameters),
             after=step.after,
             requirements=self.needs[name],
             resources=never_stale(tags.resources, beyond),

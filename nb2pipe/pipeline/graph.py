@@ -126,6 +126,7 @@ def _step(pipeline: Pipeline, index: int, package: str) -> Json:
         "files_out": [path for path in step.files_out if is_staged(path)],
         "files_fixed": [file.path for file in step.files_in if not is_staged(file.path)],
         "folders": list(step.folders),
+        **({"fetches": list(step.fetches)} if step.fetches else {}),
         "files_made": [path for path in step.files_out if not is_staged(path)],
         "after": _after(step),
         "code": _code(pipeline, index, package),
@@ -145,13 +146,14 @@ WORKERS_IMPORT: Mapping[str, tuple[str, ...]] = {"torch": ("torch_rows.py",)}
 """What the module of a framework's workers imports of the package beside cluster.py."""
 
 
-def helper_files(frameworks: Iterable[str], reports: bool, beam: bool, bigquery: bool) -> list[str]:
+def helper_files(frameworks: Iterable[str], reports: bool, beam: bool, bigquery: bool, fetches: bool) -> list[str]:
     """The files of the package that spread the trainings of `frameworks` ("" is none) over workers, that report, that
-    run Beam pipelines, and that tell clients of BigQuery what the run says."""
+    run Beam pipelines, that tell clients of BigQuery what the run says, and that fetch files by their URLs."""
     spread = sorted({*frameworks} - {""})
     names = [file for name in spread for file in (f"{name}_workers.py", *WORKERS_IMPORT.get(name, ()))]
     names += ["trial_reports.py"] * reports
-    return [*(["cluster.py", *names] if names else []), *["beam_runs.py"] * beam, *["bigquery_runs.py"] * bigquery]
+    others = {"beam_runs.py": beam, "bigquery_runs.py": bigquery, "fetch.py": fetches}
+    return [*(["cluster.py", *names] if names else []), *(name for name, wanted in others.items() if wanted)]
 
 
 def _inputs(step: Step) -> list[Json]:
@@ -209,6 +211,7 @@ def _code(pipeline: Pipeline, index: int, package: str) -> list[str]:
     frameworks = [step.framework, *(pipeline.shared.frameworks if shares else ())]
     reports = step.reports or (shares and pipeline.shared.reports)
     beam = step.beam or (shares and pipeline.shared.beam)
-    scaffold = ["__init__.py", "artifacts.py", "task.py", *helper_files(frameworks, reports, beam, bool(step.bigquery))]
+    helpers = helper_files(frameworks, reports, beam, bool(step.bigquery), bool(step.fetches))
+    scaffold = ["__init__.py", "artifacts.py", "task.py", *helpers]
     shared = ["shared.py"] if shares else []
     return [f"{package}/{name}" for name in (*scaffold, *shared, "steps/__init__.py", f"steps/{step.name}.py")]

@@ -148,6 +148,7 @@ class Step:
     beam_options: tuple[tuple[str, str], ...] = ()
     bigquery: tuple[tuple[str, str], ...] = ()
     folders: tuple[str, ...] = ()
+    fetches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ def outside(step: StepFlow, parameters: Iterable[Parameter]) -> list[Place]:
     return list(step.outside) or [Place(step.cells[0], 1, "") for _ in by_default[:1]]
 
 
+def fetched(step: StepFlow, parameters: Iterable[Parameter]) -> tuple[str, ...]:
+    """The parameters that name a file here and may name one elsewhere in a run, of which the step then gets a copy."""
+    here = {p.name for p in parameters if isinstance(p.default, str) and "://" not in p.default}
+    return tuple(name for name in step.fetches if name in here)
+
+
 def never_stale(resources: Resources, places: list[Place]) -> Resources:
     """The step's resources: it runs each time when what it reads may have changed, unless a tag says otherwise."""
     return replace(resources, cache=False) if places and resources.cache is None else resources

@@ -490,7 +490,7 @@ def _failure(state: _State, crew: Crew, rank: int) -> Failure:
     if crew.children[rank].timed_out:
         return Failure(state.name, None, None, f"timed out after {state.step['resources']['timeout']} s")
     if error:
-        way_out = next((hint for kind, hint in WAYS_OUT.items() if error["message"].startswith(kind)), "")
+        way_out = next((hint for kind, hint in WAYS_OUT.items() if kind in error["message"]), "")
         return Failure(state.name, error["cell"], error["line"], who + error["message"] + way_out)
     if status < 0:
         return Failure(state.name, None, None, f"{who}ended by {signal.Signals(-status).name}")

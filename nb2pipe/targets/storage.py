@@ -119,7 +119,9 @@ def staged(graph: Mapping[str, Any], options: SubmitOptions) -> Staged:
         raise SubmitError([finding("unknown-input", message, name=unknown[0])])
     uris, uploads = {}, []
     for path, name in paths.items():
-        given = options.inputs.get(path) or options.inputs.get(name)
+        given = (
+            options.inputs.get(path) or options.inputs.get(name) or (name if urlsplit(name).scheme in STORES else None)
+        )
         if given is None:
             root = _root(options, name)
             folder, files = _contents(options.home, name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import pytest
 import quick
 
 import nb2pipe
+from nb2pipe.targets.sending import SubmitError
+from nb2pipe.targets.storage import Staged, staged
+from nb2pipe.targets.submission import SubmitOptions
 
 CELLS = [
     ("parameters", "bucket = 'taxi-data'"),
@@ -112,6 +117,90 @@ def test_a_file_is_moved_to_the_store(bucket: str, tmp_path: Path) -> None:
         assert ran.steps[0].stdout.read_text() == f"[{rows}]\n"
     assert conversion.run().steps[0].stdout.read_text() == "[1]\n"
     assert conversion.run().steps[0].status == "cached"
+
+
+READERS = [
+    ("parameters", "data = 'trips.csv'\nnumbers = 'numbers.npy'\nmodel = 'model.joblib'\nfolder = 'more'"),
+    ("shared", ("import csv, glob, json, joblib\nfrom pathlib import Path\nimport numpy as np\nimport pandas as pd\n"
+     "def load(path):\n    with open(path) as file:\n        return json.load(file)")),
+    ("step:text", "print(list(csv.reader(open(data))), len(Path(data).read_text()), pd.read_csv(data).shape)"),
+    ("step:binary", "print(np.load(numbers).sum(), joblib.load(model))"),
+    ("step:folder", "print(sorted(open(p).read() for p in glob.glob(f'{folder}/*.json')), load(f'{folder}/a.json'))"),
+]  # fmt: skip
+
+
+def test_files_are_fetched_for_what_knows_no_urls(bucket: str, tmp_path: Path) -> None:
+    """What opens files of this machine only gets copies of the objects that a run names, anew each time."""
+    import fsspec
+    import joblib
+    import numpy as np
+
+    path = tmp_path / "book.ipynb"
+    path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in READERS])))
+    (tmp_path / "more").mkdir()
+    (tmp_path / "trips.csv").write_text("a,b\n1,2\n")
+    np.save(tmp_path / "numbers.npy", np.arange(4))
+    joblib.dump({"depth": 3}, tmp_path / "model.joblib")
+    for name in ("a", "b"):
+        (tmp_path / "more" / f"{name}.json").write_text(f'"{name}"')
+    conversion = nb2pipe.load(path)
+    here = [step.stdout.read_text() for step in conversion.run().steps]
+    names = {p.name: str(p.default) for p in conversion.pipeline.parameters}
+    for file in [tmp_path / name for name in names.values() if name != "more"] + sorted(tmp_path.glob("more/*")):
+        with fsspec.open(f"gs://taxi-data/put/{file.relative_to(tmp_path)}", "wb") as target:
+            target.write(file.read_bytes())
+    given = {name: f"gs://taxi-data/put/{value}" for name, value in names.items()}
+    there = conversion.run(given)
+    assert (there.status, [step.stdout.read_text() for step in there.steps]) == ("succeeded", here), there.error
+    with fsspec.open("gs://taxi-data/put/trips.csv", "w") as file:
+        file.write("a,b\n3,4\n")
+    assert "'3', '4'" in conversion.run(given).steps[0].stdout.read_text()
+    lost = conversion.run({"data": "gs://taxi-data/put/none.csv"})
+    assert lost.error is not None
+    assert lost.error.message.startswith("gs://taxi-data/put/none.csv cannot be fetched: FileNotFoundError")
+
+
+def test_a_file_that_a_cluster_has_fetched_is_taken(tmp_path: Path) -> None:
+    """On a cluster the object is an artifact, which the step is given as a file: it needs no network."""
+    path = tmp_path / "book.ipynb"
+    path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in READERS])))
+    (tmp_path / "trips.csv").write_text("a,b\n1,2\n")
+    project = nb2pipe.load(path).convert(tmp_path / "project").project
+    words = ["--data", "gs://nowhere/at-all.csv", "--file-in", f"{{data}}={tmp_path / 'trips.csv'}"]
+    command = [sys.executable, "-m", "book.task", "text", *words]
+    done = subprocess.run(command, cwd=project, env=doors.environment(), capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[['a', 'b'], ['1', '2']] 8 (1, 2)\n", done.stderr
+
+
+def test_a_url_is_its_own_place_on_a_cluster() -> None:
+    """An input that the run names by a URL of a store is not looked for here, nor uploaded."""
+    graph = {"parameters": [{"name": "data", "type": "str", "text": "a.csv"}], "input_files": ["{data}"]}
+    given = SubmitOptions(parameters={"data": "gs://bucket/in/a.csv"})
+    assert staged(graph, given) == Staged({"{data}": "gs://bucket/in/a.csv"}, (), None)
+    with pytest.raises(SubmitError):
+        staged(graph, SubmitOptions(parameters={"data": "https://nowhere/a.csv"}, bucket="gs://bucket"))
+
+
+FETCHED = [
+    ("'a.csv'", "open(data).read()", True),
+    ("'gs://b/a.csv'", "pd.read_csv(data)", False),
+    ("'a.csv'", "tf.data.TextLineDataset(data)", False),
+    ("'a.csv'", "[tf.data.TextLineDataset(data), open(data).read()]", True),
+    ("'a.csv'", "[tf.io.gfile.GFile(data).read(), tf.io.gfile.exists(data)]", False),
+    ("'a.csv'", "[open(data).read(), open(data + '.new', 'w').write('')]", False),
+]
+
+
+@pytest.mark.parametrize(("default", "reading", "fetches"), FETCHED)
+def test_what_is_fetched(default: str, reading: str, fetches: bool, tmp_path: Path) -> None:
+    """Not for what reads URLs itself, not where the notebook has a URL already, not where the step writes there."""
+    cells = [("parameters", f"data = {default}"), ("step:a", f"import pandas as pd, tensorflow as tf\nx = {reading}")]
+    path = tmp_path / "book.ipynb"
+    path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in cells])))
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    conversion = nb2pipe.load(path)
+    assert conversion.pipeline.steps[0].fetches == (("data",) if fetches else ())
+    assert ("book/fetch.py" in conversion.project.files) is fetches
 
 
 def test_what_is_said(tmp_path: Path) -> None:
