@@ -24,7 +24,7 @@ from nb2pipe.targets.sending import (
     run_name,
     unused_options,
 )
-from nb2pipe.targets.storage import check_bucket, staged, upload
+from nb2pipe.targets.storage import check_bucket, staged, uncached, upload
 from nb2pipe.targets.submission import Submission, SubmitOptions
 
 Json = dict[str, Any]
@@ -60,6 +60,7 @@ def submit(project: Path, options: SubmitOptions, on_event: OnEvent, compile: Ca
     graph, mark = read_map(project)["pipeline"], new_id()
     pipeline = fresh_pipeline(project, compile, "kfp")
     files = staged(graph, options)
+    options = uncached(options, files)
     if options.bucket:
         check_bucket(options.bucket)
     arguments = pipeline_arguments(graph, pipeline["spec"], options, files.uris)

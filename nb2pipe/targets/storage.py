@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -97,11 +97,23 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The URI of each input file by its path in the pipeline, and what of them must be uploaded first."""
+    """The URI of each input file by its path in the pipeline, and what of them must be uploaded first.
+
+    `elsewhere` are files at a URI that the user has given: another content may lie there tomorrow.
+    """
 
     uris: Mapping[str, str]
     uploads: tuple[Upload, ...]
     bucket: str | None
+    elsewhere: tuple[str, ...] = ()
+
+
+def uncached(options: SubmitOptions, files: Staged) -> SubmitOptions:
+    """The options with which no step takes an earlier result, which platforms know by URIs, where a content may change.
+
+    What the user says of caching counts more.
+    """
+    return replace(options, caching=False) if files.elsewhere and options.caching is None else options
 
 
 def staged(graph: Mapping[str, Any], options: SubmitOptions) -> Staged:
@@ -117,19 +129,20 @@ def staged(graph: Mapping[str, Any], options: SubmitOptions) -> Staged:
     if unknown:
         message = f"The pipeline reads no file {unknown[0]!r}; it reads: {', '.join(paths.values()) or 'none'}."
         raise SubmitError([finding("unknown-input", message, name=unknown[0])])
-    uris, uploads = {}, []
+    uris, uploads, elsewhere = {}, [], []
     for path, name in paths.items():
-        given = (
-            options.inputs.get(path) or options.inputs.get(name) or (name if urlsplit(name).scheme in STORES else None)
-        )
-        if given is None:
+        own = name if urlsplit(name).scheme in STORES else None
+        given = options.inputs.get(path) or options.inputs.get(name) or own
+        if given is not None:
+            elsewhere.append(path)
+        else:
             root = _root(options, name)
             folder, files = _contents(options.home, name)
             object_name = f"{urlsplit(root).path.strip('/')}/nb2pipe/inputs/{folder}".lstrip("/")
             uploads += [Upload(file, f"{object_name}{inner}", file.stat().st_size) for inner, file in files]
             given = f"{urlsplit(root).scheme}://{urlsplit(root).netloc}/{object_name}"
         uris[path] = given
-    return Staged(uris, tuple(uploads), options.bucket)
+    return Staged(uris, tuple(uploads), options.bucket, tuple(elsewhere))
 
 
 def _root(options: SubmitOptions, name: str) -> str:

@@ -34,7 +34,7 @@ class Vertex:
     def submit(self, project: Path, options: SubmitOptions, on_event: OnEvent) -> Submission:
         """See Platform: a PipelineJob, or with `options.schedule` the schedule of that name, made or changed."""
         from nb2pipe.targets.sending import fresh_pipeline
-        from nb2pipe.targets.storage import staged
+        from nb2pipe.targets.storage import staged, uncached
         from nb2pipe.targets.vertex_request import checked, planned, requests
         from nb2pipe.targets.vertex_runs import started
 
@@ -43,6 +43,7 @@ class Vertex:
         graph = read_map(project)["pipeline"]
         spec = fresh_pipeline(project, partial(compile_with_kfp, project, self.unsupported), self.name)["spec"]
         files = staged(graph, options)
+        options = uncached(options, files)
         plan = planned(graph, spec, options, files.uris)
         if options.dry_run:
             return Submission(self.name, "dry-run", plan.name, request=requests(plan, files))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import doors
@@ -14,7 +15,7 @@ import quick
 
 import nb2pipe
 from nb2pipe.targets.sending import SubmitError
-from nb2pipe.targets.storage import Staged, staged
+from nb2pipe.targets.storage import Staged, staged, uncached
 from nb2pipe.targets.submission import SubmitOptions
 
 CELLS = [
@@ -176,7 +177,11 @@ def test_a_url_is_its_own_place_on_a_cluster() -> None:
     """An input that the run names by a URL of a store is not looked for here, nor uploaded."""
     graph = {"parameters": [{"name": "data", "type": "str", "text": "a.csv"}], "input_files": ["{data}"]}
     given = SubmitOptions(parameters={"data": "gs://bucket/in/a.csv"})
-    assert staged(graph, given) == Staged({"{data}": "gs://bucket/in/a.csv"}, (), None)
+    files = staged(graph, given)
+    assert files == Staged({"{data}": "gs://bucket/in/a.csv"}, (), None, ("{data}",))
+    assert uncached(given, files).caching is False
+    assert uncached(replace(given, caching=True), files).caching is True
+    assert uncached(given, Staged({"{data}": "gs://bucket/nb2pipe/inputs/1"}, (), None)).caching is None
     with pytest.raises(SubmitError):
         staged(graph, SubmitOptions(parameters={"data": "https://nowhere/a.csv"}, bucket="gs://bucket"))
 
