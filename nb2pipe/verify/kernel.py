@@ -54,21 +54,20 @@ def require() -> None:
 
 
 class Kernel:
-    """A kernel in the folder `cwd`; `scratch` takes its connection file, its log, IPython's own and temporary files."""
+    """A kernel in the folder `cwd`; `scratch` takes its connection file, its log and IPython's own files."""
 
     def __init__(self, cwd: Path, scratch: Path, env: Mapping[str, str]) -> None:
         from jupyter_client.connect import write_connection_file
 
-        (scratch / "tmp").mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
         path, info = write_connection_file(str(scratch / "kernel.json"))
-        own = {"IPYTHONDIR": scratch / "ipython", "JUPYTER_RUNTIME_DIR": scratch, "TMPDIR": scratch / "tmp"}
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", path]
         self._log = scratch / "kernel.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env={**env, **{name: str(path) for name, path in own.items()}},
+                env={**env, "IPYTHONDIR": str(scratch / "ipython"), "JUPYTER_RUNTIME_DIR": str(scratch)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

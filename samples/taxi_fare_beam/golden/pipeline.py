@@ -126,7 +126,6 @@ def prepare(
 @dsl.component(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
-        "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
@@ -153,7 +152,6 @@ def train(
 @dsl.component(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
-        "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
@@ -181,7 +179,6 @@ def evaluate(
 @dsl.component(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
-        "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",

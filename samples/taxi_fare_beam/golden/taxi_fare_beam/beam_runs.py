@@ -83,20 +83,16 @@ _place: ContextVar[Place] = ContextVar("place", default=Place())
 
 @contextmanager
 def on(
-    step: str,
-    options: Mapping[str, Any],
-    requirements: tuple[str, ...] = (),
-    scratch: str | None = None,
+    step: str, options: Mapping[str, Any], requirements: tuple[str, ...] = ()
 ) -> Iterator[None]:
     """Runs pipelines as `options` say as long as this lasts; empty ones leave it to the notebook.
 
-    `requirements` are what workers install. What Beam keeps for itself on this machine is in
-    `scratch` (the temporary folder unless given), and gone in the end.
+    `requirements` are what workers install.
     """
     given = {name: value for name, value in options.items() if value not in ("", 0, None)}
     run = f"{PACKAGE}-{step}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
     argv, paths = sys.argv, os.environ.get("PYTHONPATH")
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="work") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         place = Place(step, given, tuple(requirements), Path(folder), run.replace("_", "-").lower())
         token = _place.set(place)
         # Beam reads options from the command line, and its own processes import the package.
@@ -125,15 +121,13 @@ class Pipeline(beam.Pipeline):
         **others: Any,
     ) -> None:
         given = PipelineOptions(argv or []) if options is None else options
-        with _temporary():
-            super().__init__(_runner(), placed(given), **others)
+        super().__init__(_runner(), placed(given), **others)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the pipeline to its end; its result."""
         _check_files(self)
-        with _temporary():
-            result = super().run(*args, **kwargs)
-            result.wait_until_finish()
+        result = super().run(*args, **kwargs)
+        result.wait_until_finish()
         _bring_home()
         return result
 
@@ -179,17 +173,6 @@ def _runner() -> PipelineRunner | None:
     if hasattr(runner, "is_interactive"):
         runner.is_interactive()
     return runner
-
-
-@contextmanager
-def _temporary() -> Iterator[None]:
-    """While it lasts temporary files are in the folder of the step: Beam leaves some behind."""
-    folder, before = _place.get().folder, tempfile.tempdir
-    tempfile.tempdir = before if folder is None else str(folder)
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
 
 
 def _job_name(wanted: str | None) -> str:
@@ -315,7 +298,7 @@ def collect(pcollection: Any) -> Any:
     if not isinstance(pcollection, beam.pvalue.PCollection):
         raise TypeError(f"{type(pcollection).__name__} is not a PCollection")
     place = _place.get()
-    with tempfile.TemporaryDirectory(dir=place.folder) as here:
+    with tempfile.TemporaryDirectory() as here:
         folder = f"{place.files}/collected-{next(_numbers)}" if place.is_remote else here
         rows = _elements(pcollection, f"{folder}/part")
     try:
@@ -332,8 +315,7 @@ def _elements(pcollection: beam.pvalue.PCollection, prefix: str) -> list[Any]:
     fragment, wanted = _fragment(pcollection)
     texts = wanted | "collect" >> beam.Map(_packed)
     _ = texts | "collected" >> beam.io.WriteToText(prefix, num_shards=1)
-    with _temporary():
-        fragment.run().wait_until_finish()
+    fragment.run().wait_until_finish()
     rows = []
     for found in FileSystems.match([prefix + "*"])[0].metadata_list:
         with FileSystems.open(found.path) as file:
@@ -352,10 +334,9 @@ def _fragment(pcollection: beam.pvalue.PCollection) -> tuple[beam.Pipeline, Any]
     wanted = context.pcollections.get_id(pcollection)
     _prune(proto.components, wanted)
     options = placed(whole.options)
-    with _temporary():
-        fragment, again = beam.Pipeline.from_runner_api(
-            proto, _runner(), options, return_context=True
-        )
+    fragment, again = beam.Pipeline.from_runner_api(
+        proto, _runner(), options, return_context=True
+    )
     return fragment, again.pcollections.get_by_id(wanted)
 
 

@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STEPS: dict[str, dict[str, Any]] = {
     "prepare": {
         "module": "taxi_fare_beam.steps.prepare",
-        "function": "prepare",
+        "function": None,
         "async": False,
         "inputs": {},
         "outputs": {},
@@ -205,8 +205,7 @@ def _run(
     files_in = {filled(path, values): source for path, source in files_in.items()}
     files_out = {filled(path, values): target for path, target in files_out.items()}
     working = _working_folder(step, workdir, files_in, files_out)
-    scratch = os.path.dirname(os.path.abspath(workdir)) if workdir else None
-    with working, _main_module(), _beam(step, spec, options, scratch):
+    with working, _main_module(), _beam(step, spec, options):
         namespace = _execute(step, spec, {**arguments, **values})
         metrics = _metrics(namespace.get(spec["metrics"]))
         if spec["metrics"]:
@@ -217,14 +216,14 @@ def _run(
 
 
 def _beam(
-    step: str, spec: dict[str, Any], options: Mapping[str, Any], scratch: str | None
+    step: str, spec: dict[str, Any], options: Mapping[str, Any]
 ) -> contextlib.AbstractContextManager[Any]:
-    """Where the Beam pipelines of a step run that builds some; `scratch` is for Beam's own files."""
+    """Where the Beam pipelines of a step run that builds some."""
     if "beam" not in spec:
         return contextlib.nullcontext()
     beam_runs = importlib.import_module("taxi_fare_beam.beam_runs")
     place: contextlib.AbstractContextManager[Any]
-    place = beam_runs.on(step, options, spec.get("beam_requirements", ()), scratch)
+    place = beam_runs.on(step, options, spec.get("beam_requirements", ()))
     return place
 
 

@@ -12,7 +12,6 @@ from taxi_fare_beam import artifacts
 @pytest.mark.parametrize(
     ("step", "function"),
     [
-        ("prepare", "prepare"),
         ("train", "train"),
         ("evaluate", "evaluate"),
         ("report", "report"),
