@@ -114,7 +114,11 @@ def _dict(m: Machine, node: ast.Dict) -> Val:
     for key, value in zip(node.keys, node.values, strict=True):
         keys.append(m.evaluate(key) if key is not None else None)
         values.append(m.evaluate(value))
-        parts |= m.heap.elements(values[-1].objs) if key is None else (keys[-1] or Val()).objs | values[-1].objs
+        parts |= (
+            m.heap.copied(m.heap.elements(values[-1].objs))
+            if key is None
+            else (keys[-1] or Val()).objs | values[-1].objs
+        )
     made = m.fresh("builtins.dict", parts)
     items = keyed(keys, values)
     if items is not None:

@@ -222,7 +222,7 @@ class Resolver:
     def _repeatable(self, origin: Statement, name: str) -> bool:
         what = self.kinds[origin.index]
         if what not in REPEATABLE or len(origin.writes) == 0 or not all(m for _, m in origin.writes.values()):
-            return what == "import" and name in origin.writes and origin.writes[name][1]
+            return what == "import" and name in origin.writes
         if len(origin.writes) > 1 and any(self.bound_by[n] > 1 for n in origin.writes):
             return False  # repeating it would bind the other names as well
         if what != "constant":

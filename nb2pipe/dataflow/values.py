@@ -321,6 +321,10 @@ class Heap:
                 found.add(self._element(index))
         return frozenset(found)
 
+    def copied(self, elements: frozenset[int]) -> frozenset[int]:
+        """Of the elements of containers, what a copy holds too: not the inside of an object, which `vars(x)` gives."""
+        return frozenset(o for o in elements if "namespace" not in self.objs[o].marks)
+
     def _element(self, index: int) -> int:
         obj = self.objs[index]
         if obj.element is None:
