@@ -13,17 +13,21 @@ import random
 import re
 import signal
 import textwrap
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import FrameType, FunctionType
 from typing import Any, TypeVar
 
-from templates import ASSIGNMENTS, CALLS, DEFINITIONS, FLOWS, MUTATIONS, PRINTS
+from definitions import DEFINITIONS
+
+from templates import ASSIGNMENTS, CALLS, FLOWS, MUTATIONS, PRINTS
 
 NAMES = ("a", "b", "c", "d", "e", "g", "h", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "max", "list", "id")
 FUNCTIONS = ("f", "f1", "f2", "f3", "apply", "make", "sum", "run")
 CLASSES = ("Box", "Acc", "Node")
-KEYS = ("k", "m", "n")
+ALL_NAMES = frozenset((*NAMES, *FUNCTIONS, *CLASSES))
 LARGEST = 300
 """Values inside values, in all; statements that let them grow beyond it are left out."""
 
@@ -57,6 +61,11 @@ def is_list(value: Any) -> bool:
     return type(value) is list
 
 
+@lru_cache
+def is_cached() -> bool:
+    return True
+
+
 def is_nested(value: Any) -> bool:
     return type(value) is list and bool(value) and type(value[0]) is list
 
@@ -76,13 +85,21 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "tuple": lambda v: type(v) is tuple and len(v) > 1,
     "str": lambda v: type(v) is str,
     "set": lambda v: type(v) is set,
-    "mutable": lambda v: type(v) in (list, dict) or is_instance(v),
-    "data": lambda v: type(v) in (int, str, list, dict, tuple, set) or is_instance(v),
+    "queue": lambda v: type(v) is deque,
+    "groups": lambda v: type(v) is defaultdict,
+    "mutable": lambda v: type(v) in (list, dict, deque, defaultdict) or is_instance(v),
+    "data": lambda v: type(v) in (int, str, list, dict, tuple, set, deque, defaultdict) or is_instance(v),
     "object": is_instance,
-    "function": lambda v: isinstance(v, FunctionType),
+    "function": lambda v: isinstance(v, (FunctionType, type(is_cached))),
     "class": lambda v: isinstance(v, type) and v.__name__ in CLASSES,
 }
 """What a slot of a template may be filled with: names whose value is of the kind."""
+
+
+def parts_of(instance: Any) -> list[Any]:
+    """The attributes of an instance, in `__slots__` or not."""
+    slots = [getattr(instance, name) for name in getattr(type(instance), "__slots__", ()) if hasattr(instance, name)]
+    return [getattr(instance, "__dict__", {}), *slots]
 
 
 def size(value: Any, limit: int = LARGEST) -> int:
@@ -93,14 +110,20 @@ def size(value: Any, limit: int = LARGEST) -> int:
         count += 1
         if id(item) in above:
             continue
-        inner = list(item.values()) if type(item) is dict else [vars(item)] if is_instance(item) else item
-        if isinstance(inner, (list, tuple)):
+        inner = list(item.values()) if isinstance(item, dict) else parts_of(item) if is_instance(item) else item
+        if isinstance(inner, (list, tuple, deque)):
             todo += [(part, (*above, id(item))) for part in inner]
     return count
 
 
 WEIGHTS = ((ASSIGNMENTS, 30), (MUTATIONS, 28), (CALLS, 14), (PRINTS, 8), (FLOWS, 10), (DEFINITIONS, 10))
-IMPORTS = "import copy\nfrom contextlib import nullcontext, suppress\nfrom functools import partial"
+IMPORTS = """import copy
+import heapq
+from collections import defaultdict, deque
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache, partial, reduce, wraps
+from itertools import chain, groupby, tee"""
 SHARED_DEFINITIONS = DEFINITIONS + ["<new> = <lit>", "<new> = [<lit>, <lit>]", '<new> = {"k": <lit>}']
 SHARED_CHANGES = ["<list>.append(<lit>)", "<new> = [<list>]", "<new> = <list>", "<int> += <lit>"]
 SHARED_BETWEEN = SHARED_DEFINITIONS + SHARED_CHANGES * 5
@@ -186,7 +209,7 @@ class Writer:
             return self.random.choice(NAMES)
         if slot in ("fname", "cname"):
             return self.random.choice(FUNCTIONS if slot == "fname" else CLASSES)
-        fitting = [name for name, value in self.values.items() if name[0] != "_" and KINDS[slot](value)]
+        fitting = [name for name, value in self.values.items() if name in ALL_NAMES and KINDS[slot](value)]
         return self.random.choice(fitting)
 
     def some(self, count: int, table: Sequence[str] | None = None) -> list[str]:

@@ -63,6 +63,38 @@ ASSIGNMENTS = """
 <new> = copy.deepcopy(<mutable>)
 <new>: list = [<int>]
 <new> = <data>, [<mutable>]
+<new> = [j for i in <nested> for j in i if j]
+<new> = {i: [j for j in <list>] for i in range(<lit>)}
+<new> = [(<new> := i) for i in <list>]
+<new> = list(<dict>.keys())
+<new> = sorted(<dict>.items(), key=str)
+*<new>, <new> = <full>
+<new>, (<new>, *<new>) = <lit>, <full>
+<new> = deque(<list>, maxlen=4)
+<new> = deque(<list>)
+<new> = defaultdict(list, k=<list>)
+<new> = dict(zip("km", (<data>, <mutable>)))
+<new> = sorted(<nested>, key=lambda i: (len(i), <int>))
+<new> = max(<nested>, key=len)
+<new> = f"{<data>=}"
+<new> = f"{<int>:>{<lit>}}"
+<new> = "%s-%s" % (<int>, <data>)
+<new> = "{} {}".format(<data>, <int>)
+<new> = str(type(<data>))
+<new> = <class>.__name__ + <function>.__qualname__
+<new> = list(chain(<list>, <list>))
+<new> = [list(i) for i in tee(<list>)]
+<new> = [[k, list(g)] for k, g in groupby(<list>, key=str)]
+<new> = reduce(lambda p, q: p + [q], <list>, <list>)
+<new> = vars(<object>)
+<new> = type(<object>)(<data>)
+<new> = getattr(<object>, "w", <mutable>)
+<new> = <list>[::-1]
+<new> = <list> * 2
+<new> = list(filter(None, <list>))
+<new> = <function>.__defaults__
+<new> = <queue>
+<new> = <object>
 """.strip().splitlines()
 
 MUTATIONS = """
@@ -107,6 +139,32 @@ list.append(<list>, <lit>)
 setattr(<object>, "v", <mutable>)
 <object> += <lit>
 del <object>.v
+<full>[-1:] = [<data>]
+<list>[1:1] = <list>
+<object>.v += <lit>
+<object>.w = <object>
+<class>.extra = <data>
+<class>.items = <list>
+<class>.items += [<lit>]
+setattr(<class>, "count", <int>)
+del <class>.count
+<class>.get = lambda self: [self.v]
+<function>.note = <mutable>
+<dict>.setdefault("k", []).append(<lit>)
+<queue>.append(<data>)
+<queue>.rotate(1)
+<groups>["q"].append(<lit>)
+<groups>["k"] += [<int>]
+heapq.heappush(<ints>, <lit>)
+heapq.heapify(<ints>)
+<new> = heapq.heappop(<ints>)
+vars(<object>)["v"] = <data>
+<object>.__dict__.update(w=<data>)
+object.__setattr__(<object>, "w", <mutable>)
+<dict>.update(<dict>)
+<dict>.popitem()
+del <list>[:1]
+<list>.remove(<data>)
 """.strip().splitlines()
 
 CALLS = """
@@ -131,6 +189,15 @@ CALLS = """
 <new> = partial(<function>, <mutable>)
 <new> = {"k": <function>}
 <new> = <dict>["k"](<data>)
+<new> = <class>.make(<data>)
+<new> = <object>.twice(<mutable>)
+<new> = list(<object>)
+<new> = <function>.note
+<new> = partial(<function>, <data>)()
+<new> = <function>(p=<data>)
+<new> = <function>(<data>, x=<mutable>)
+<new> = sorted(<nested>, key=<function>)
+<new> = getattr(<object>, "add")(<lit>)
 """.strip().splitlines()
 
 PRINTS = """
@@ -262,180 +329,54 @@ import math as mod
 
 from math import floor as down
 <new> = down(<int>)
-""".strip().split("\n\n")
 
-DEFINITIONS = """
-def <fname>(p):
-    return p
+try:
+    raise ValueError(<mutable>)
+except ValueError as error:
+    <new> = error.args[0]
+finally:
+    <body>
 
-def <fname>(p):
-    return <data>
+for <new>, *<new> in [<full>, <full>]:
+    <body>
 
-def <fname>(p):
-    p.append(<lit>)
-    return p
+for i in <list>:
+    <body>
+else:
+    <body>
 
-def <fname>(p):
-    <list>.append(p)
-    return len(<list>)
+match <data>:
+    case int() | str() as <new>:
+        <body>
+    case (<new>, _):
+        <body>
+    case {"m": <new>, **rest}:
+        rest["new"] = <lit>
 
-def <fname>(p):
-    <list>.append(<lit>)
+it = iter(<list>)
+<new> = [next(it, <lit>), *it]
+del it
 
-def <fname>(p, q=<data>):
-    return [p, q]
+if (<new> := <mutable>) and <int>:
+    <body>
 
-def <fname>(p, q=<mutable>):
-    q.append(p)
-    return q
+makers = [lambda p, i=i: [p, i] for i in range(2)]
+<new> = [maker(<mutable>) for maker in makers]
 
-def <fname>(p, q=[]):
-    q.append(p)
-    return q
+with <function>(<data>) as <new>:
+    <body>
 
-def <fname>(p=None):
-    global <int>
-    <int> += 1
-    return <int>
+with <object> as <new>:
+    <body>
 
-def <fname>(p=None):
-    global <new>
-    <new> = p
+for <new> in <function>(<list>):
+    <body>
 
-def <fname>(p):
-    <list> = [p]
-    <list>.append(<lit>)
-    return <list>
+first, second = tee(<list>)
+<new> = [next(first, 0), list(second)]
+del first, second
 
-def <fname>(p):
-    if p:
-        <list>.append(<lit>)
-        return <list>
-    return p
-
-def <fname>(p):
-    return <function>(p)
-
-def <fname>(p):
-    <dict>["n"] = p
-    return <dict>
-
-def <fname>(p=None):
-    return <any>
-
-def <fname>(*args, **kwargs):
-    args[0].append(<lit>)
-    return args
-
-def <fname>(p, q=None):
-    return [p(q), q]
-
-def <fname>(p=0):
-    n = p
-    items = []
-    def inner(x):
-        nonlocal n
-        n += 1
-        items.append(x)
-        return [n, items]
-    return inner
-
-def <fname>(p):
-    def inner(*a):
-        <list>.append("called")
-        return p(*a)
-    return inner
-
-@<function>
-def <fname>(p):
-    return [p, <data>]
-
-def <fname>(p):
-    for i in p:
-        <list>.append(i)
-        yield i
-
-def <fname>(p):
-    p = list(p)
-    p.append(<lit>)
-    return p
-
-def <fname>(p):
-    p[0] = <lit>
-    p += [<lit>]
-    return p
-
-def <fname>(p):
-    q = p
-    q.append(<lit>)
-
-def <fname>(p):
-    <object>.add(p)
-    return <object>
-
-def <fname>(p, n=3):
-    return p if n < 1 else <fname>([p], n - 1)
-
-<fname> = lambda p: [p, <data>]
-
-<fname> = lambda p, q=<mutable>: [p, q]
-
-<fname> = lambda p: <list>.append(p)
-
-class <cname>:
-    count = 0
-    items = []
-    def __init__(self, v):
-        self.v = v
-        <cname>.count += 1
-    def add(self, x):
-        self.v = [self.v, x]
-        return self
-    def __repr__(self):
-        return f"<cname>({self.v})"
-
-class <cname>:
-    count = <int>
-    items = <list>
-    def __init__(self, v):
-        self.v = v
-    def add(self, x):
-        self.items.append(x)
-        return self.v
-    def get(self):
-        return self
-    def __len__(self):
-        self.v = [1]
-        return 1
-    def __repr__(self):
-        return f"<cname>({self.v}, {self.items})"
-
-class <cname>:
-    count = 1
-    items = []
-    def __init__(self, v=None):
-        self.v = [v]
-    def add(self, x):
-        self.v.append(x)
-        <list>.append(x)
-    def get(self):
-        return self.v
-    def __add__(self, other):
-        self.v.append(other)
-        return self
-    def __iadd__(self, other):
-        self.v.append(other)
-        return self
-    def __setitem__(self, key, value):
-        self.v = [key, value]
-    def __call__(self, x):
-        self.v.append(x)
-        return self.v
-    def __repr__(self):
-        return f"<cname><{self.v}>"
-
-class <cname>(<class>):
-    def add(self, x):
-        self.w = x
-        return self
+<new> = <full>
+while <new> and len(<new>) > 2:
+    <new> = <new>[1:]
 """.strip().split("\n\n")
