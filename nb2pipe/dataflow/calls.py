@@ -307,7 +307,7 @@ def _iterated(type_name: str, how: Order = "as it is") -> Special:
 
 def _dict(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A dict holds what a mapping holds, or what the pairs hold that it is made of."""
-    rows = [m.heap.copied(elements(m, a).objs) for a in args]
+    rows = [m.heap.copied(elements(m, a).objs | m.heap.elements(a.objs)) for a in args]
     parts = frozenset().union(*rows, *(m.heap.elements(r) for r in rows), *(v.objs for v in keywords.values()))
     return m.fresh("builtins.dict", parts)
 
