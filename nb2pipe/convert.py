@@ -20,6 +20,7 @@ from nb2pipe.findings import Finding, Nb2pipeError, Refused, errors, finding
 from nb2pipe.notebook.model import Cell, Layout, Notebook, Parameter, PyCell
 from nb2pipe.notebook.parameters import parameters as parameters_of
 from nb2pipe.notebook.read import read
+from nb2pipe.notebook.secrets import secret_findings
 from nb2pipe.notebook.surface import surface
 from nb2pipe.notebook.tags import ROLES
 from nb2pipe.notebook.tags import layout as layout_of
@@ -89,6 +90,7 @@ class Conversion:
     def early_findings(self) -> tuple[Finding, ...]:
         """What is said before the dataflow is looked at."""
         own = [*self._option_findings, *self.notebook.findings, *self.layout.findings, *self.declared[1]]
+        own += secret_findings(self.notebook, self.layout)
         return tuple(dict.fromkeys([*own, *(f for c in self.cells for f in c.findings)]))
 
     @cached_property

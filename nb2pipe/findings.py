@@ -107,6 +107,11 @@ CODES: dict[str, Code] = {
         "No tags make the notebook a pipeline.",
         "Correct what the other errors say, then ask for tags again.",
     ),
+    "secret-in-code": Code(
+        "error",
+        "A key, a token or a password stands in a cell.",
+        "Take it out, make it invalid, and tag the step `secret:NAME:KEY:ENV`: then `os.environ['ENV']` has it.",
+    ),
     "literal-in-code": Code(
         "note", "A literal deserves to be a parameter.", "Put it into a cell of its own, tagged `parameters`."
     ),

@@ -78,7 +78,7 @@ def width(text: str) -> int:
 
 
 def _source_line(found: Finding, sources: Sequence[str]) -> str:
-    if found.cell is None or not found.line or found.cell >= len(sources):
+    if found.cell is None or not found.line or found.cell >= len(sources) or found.code == "secret-in-code":
         return ""
     lines = sources[found.cell].split("\n")
     return printable(lines[found.line - 1].expandtabs(4).rstrip()) if found.line <= len(lines) else ""

@@ -20,6 +20,7 @@ from nb2pipe.targets.sending import (
     http_status,
     late,
     new_id,
+    no_secrets,
     pipeline_arguments,
     run_name,
     unused_options,
@@ -57,6 +58,7 @@ def submit(project: Path, options: SubmitOptions, on_event: OnEvent, compile: Ca
     Raises SubmitError, ParameterError, CompileError, ProjectError; then nothing was started.
     """
     unused_options(options, OTHERS, "kfp")
+    no_secrets(options)
     graph, mark = read_map(project)["pipeline"], new_id()
     pipeline = fresh_pipeline(project, compile, "kfp")
     files = staged(graph, options)

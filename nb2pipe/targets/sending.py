@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nb2pipe.findings import Finding, Nb2pipeError, finding
+from nb2pipe.notebook.secrets import kind_of_secret
 from nb2pipe.pipeline.kfp_view import is_exact, kfp_view
 from nb2pipe.pipeline.values import parse_value
 from nb2pipe.targets.base import Event, OnEvent, ParameterError, parameter_texts, read_map
@@ -251,6 +252,20 @@ def missing_places(wanted: Iterable[tuple[object, str, str]]) -> None:
     lacking = [finding("missing-place", message, hint=hint) for value, message, hint in wanted if not value]
     if lacking:
         raise SubmitError(lacking)
+
+
+def no_secrets(options: SubmitOptions) -> None:
+    """Raises ParameterError for values of parameters that everybody could read who may look at the run."""
+    kinds = {name: kind_of_secret(str(value)) for name, value in options.parameters.items()}
+    wrong = [
+        finding(
+            "secret-in-code", f"The value of parameter {name} looks like {kind}: the run's page shows it.", name=name
+        )
+        for name, kind in kinds.items()
+        if kind is not None
+    ]
+    if wrong:
+        raise ParameterError(wrong)
 
 
 FIELD = re.compile(r"(\*|\?|[\w*]+(-\w+)?)(/\d+)?(,(\*|\w+(-\w+)?)(/\d+)?)*")

@@ -26,6 +26,7 @@ from nb2pipe.targets.sending import (
     cron_fields,
     missing_places,
     new_id,
+    no_secrets,
     pipeline_arguments,
     unused_options,
 )
@@ -104,6 +105,7 @@ def located(options: SubmitOptions) -> None:
 def checked(options: SubmitOptions) -> None:
     """Raises SubmitError for options that a job on Vertex AI cannot have."""
     unused_options(options, NOT_HERE, "vertex")
+    no_secrets(options)
     located(options)
     hint = "Give `--bucket gs://BUCKET`: artifacts and input files go there."
     missing_places([(options.bucket, "It is not said in which bucket.", hint)])

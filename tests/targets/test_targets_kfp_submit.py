@@ -16,6 +16,7 @@ from fake_kfp_runs import scripted
 from small_project import MakeProject, Project, parameter, step
 
 from nb2pipe.targets import kfp_submit
+from nb2pipe.targets.base import ParameterError
 from nb2pipe.targets.kfp import Kfp, compile
 from nb2pipe.targets.kfp_api import Api
 from nb2pipe.targets.logs import failure_in
@@ -408,6 +409,14 @@ def test_the_server_s_own_limit_is_the_same(server: FakeKfp) -> None:
     import fake_kfp
 
     assert kfp_submit.LARGEST_PIPELINE == fake_kfp.LARGEST_REQUEST
+
+
+def test_a_secret_as_a_value_is_neither_sent_nor_shown(server: FakeKfp, submit: Submit) -> None:
+    secret = "mysql://reader:hunter2@db/shop"
+    with pytest.raises(ParameterError) as caught:
+        submit(parameters={"rows": secret})
+    assert "hunter2" not in str(caught.value.findings)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("given", [{}, {"schedule": "0 6 * * *", "service_account": "runner", "bucket": "gs://bu-1/r"}])

@@ -214,6 +214,7 @@ def test_a_file_is_uploaded_once(vertex: Any, submit: Submit, vertex_home: Path,
         ({"upload": True}, "not-for-target", "--upload"),
         ({"parameters": {"rows": "many"}}, "parameter-type", "rows is a int"),
         ({"parameters": {"row": 1}}, "unknown-parameter", "row"),
+        ({"parameters": {"name": "mysql://reader:hunter2@db/shop"}}, "secret-in-code", "name looks like"),
         ({"home": Path("/nowhere")}, "missing-input", "data.csv"),
     ],
 )
