@@ -159,6 +159,11 @@ CODES: dict[str, Code] = {
     "unknown-magic": Code(
         "error", "A magic has no counterpart in plain Python.", "Write it in Python, or tag the cell `skip`."
     ),
+    "magic-context": Code(
+        "error",
+        "Queries of a magic go by settings that a step does not have.",
+        "Name project and table in the cell (`%%bigquery df --project P`), or query with `google.cloud.bigquery`.",
+    ),
     "captured-output": Code(
         "error", "A magic stores output in a name.", "Compute the value in Python, or drop the name."
     ),

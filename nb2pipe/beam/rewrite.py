@@ -197,8 +197,8 @@ def _rewritten(answer: _Answer, options: tuple[tuple[str, str], ...]) -> Step:
         body=edited("body", step.body, answer.edits),
         beam=True,
         beam_options=options if step.runner else (),
-        requirements=_with_dataflow(step.requirements) if step.runner else step.requirements,
     )
+    step = replace(step, requirements=_with_cloud(step.requirements)) if step.runner or _asks_cloud(step) else step
     return replace(step, imports=_still_used(step.imports, (*step.definitions, *step.setup, *step.body)))
 
 
@@ -227,7 +227,16 @@ def _is_idle(fragment: Fragment, said: set[str]) -> bool:
     return bool(names) and all(p.startswith(INTERACTIVE) for p in names.values()) and not said & set(names)
 
 
-def _with_dataflow(requirements: tuple[Requirement, ...]) -> tuple[Requirement, ...]:
+CLOUD = re.compile(r"BigQuery|PubSub|Spanner|Datastore|Bigtable|beam\.io\.gcp|gs://", re.IGNORECASE)
+"""What a step says that reads or writes Google Cloud with Beam, on whatever runner."""
+
+
+def _asks_cloud(step: Step) -> bool:
+    lines = (line for f in (*step.imports, *step.definitions, *step.setup, *step.body) for line in f.lines)
+    return any(CLOUD.search(line) for line in lines)
+
+
+def _with_cloud(requirements: tuple[Requirement, ...]) -> tuple[Requirement, ...]:
     """The requirements with what Beam needs for Google Cloud."""
     return tuple(
         replace(r, spec=re.sub(r"^apache[-_.]beam(?=[^\w\[]|$)", "apache-beam[gcp]", r.spec)) for r in requirements

@@ -233,6 +233,9 @@ def _tables(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords
     for use, where in effect.tables:
         named = _at(where, receiver, args, keywords) if not isinstance(where, int) or where < len(args) else None
         text = named.const if named is not None and isinstance(named.const, str) else ""
+        dataset = keywords["dataset"].const if "dataset" in keywords else None
+        if text and isinstance(dataset, str) and use != "query" and not set(". ") & set(text):
+            text = concatenated(concatenated(dataset, "."), text)
         for name in pasted(text) if use == "query" else ():
             m.say("pasted-into-sql", f"the parameter {name} is pasted into the text of a query", place, name)
         path = table_path(text)

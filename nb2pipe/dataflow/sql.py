@@ -14,7 +14,7 @@ SCHEME = "bigquery://"
 _NOISE = re.compile(
     r"--[^\n]*|#[^\n]*|/\*.*?\*/|\"[^\"\n]*\"|'[^'\n]*'|\bEXTRACT\s*\(\s*\w+\s+FROM\b", re.DOTALL | re.I
 )
-_NAME = r"(`[^`\n]+`|[\w{}-]+(?:\.[\w{}-]+)+)"
+_NAME = r"(`[^`\n]+`|\[[\w.:{}$-]+\]|[\w{}-]+(?:\.[\w{}-]+)+)"
 _MADE = r"(?:TABLE|VIEW|MODEL|MATERIALIZED\s+VIEW)\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?"
 _WRITES = re.compile(
     rf"\b(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP(?:ORARY)?\s+)?{_MADE}|(?:DROP|ALTER|TRUNCATE)\s+{_MADE}"
@@ -29,6 +29,8 @@ def tables_of(query: str) -> Iterator[tuple[FileUse, str]]:
 
     >>> list(tables_of("CREATE TABLE shop.day AS SELECT * FROM `my-project.shop.trips`"))
     [('read', 'bigquery://shop.trips'), ('write', 'bigquery://shop.day')]
+    >>> list(tables_of("SELECT 1 FROM shop.trips AS t, t.stops, shop.zones z WHERE a IN (1, b.c)"))
+    [('read', 'bigquery://shop.trips'), ('read', 'bigquery://shop.zones')]
     """
     text = _NOISE.sub(" ", query)
     written = {match.start(1) for match in _WRITES.finditer(text)}
@@ -36,8 +38,27 @@ def tables_of(query: str) -> Iterator[tuple[FileUse, str]]:
         group = 1 if match[1] else 2
         if match.start(group) not in written:
             yield from _event("read", match[group], query)
+    for name in _listed(text):
+        yield from _event("read", name, query)
     for match in _WRITES.finditer(text):
         yield from _event("write", match[1], query)
+
+
+_FROM = re.compile(
+    r"\bFROM\b(.*?)(?=\b(?:WHERE|GROUP|HAVING|ORDER|LIMIT|UNION|QUALIFY|WINDOW|SELECT|FROM)\b|[;()]|\Z)",
+    re.DOTALL | re.I,
+)
+_LISTED = re.compile(rf",\s*{_NAME}")
+_ALONE = re.compile(r"(?<![\w.`-])\w+(?![\w.`-])")
+
+
+def _listed(text: str) -> Iterator[str]:
+    """Tables after a comma; not fields of a table before it, by its own name or another: `FROM trips t, t.stops`."""
+    for clause in _FROM.finditer(text):
+        alone = set(_ALONE.findall(clause[1]))
+        for match in _LISTED.finditer(clause[1]):
+            if match[1].strip("`").partition(".")[0] not in alone:
+                yield match[1]
 
 
 _QUOTED = re.compile(r"'[^'\n]*\{(\w+)\}[^'\n]*'|\"[^\"\n]*\{(\w+)\}[^\"\n]*\"")
@@ -61,10 +82,10 @@ def _event(use: FileUse, name: str, query: str) -> Iterator[tuple[FileUse, str]]
 def table_path(name: str) -> str | None:
     """The path that stands for a table; None when its name is not known or means several.
 
-    >>> table_path("`my-project.shop.trips`"), table_path("events_*")
-    ('bigquery://shop.trips', None)
+    >>> table_path("`my-project.shop.trips`"), table_path("[my-project:shop.trips$20200102]"), table_path("events_*")
+    ('bigquery://shop.trips', 'bigquery://shop.trips', None)
     """
-    parts = name.strip("` ").replace("`", "").split(".")
+    parts = re.split(r"[.:]", name.strip("` []").replace("`", "").partition("$")[0])
     if len(parts) < 2 or "*" in name or "INFORMATION_SCHEMA" in name.upper():
         return None
     path = SCHEME + ".".join(parts[-2:])

@@ -210,3 +210,20 @@ def test_bounds(tmp_path: Path, name: str, good: tuple[object, ...], bad: tuple[
     runs = step_runs.of(tmp_path / "book.ipynb", [{name: value} for value in bad])
     for run, value in zip(runs, bad, strict=True):
         assert f"parameter {name}: {value!r} is " in run["load"].error
+
+
+def test_the_context_of_the_magic_is_no_step(tmp_path: Path) -> None:
+    """Queries that go by it are refused: by its project, not by how it shows that it is at work."""
+    magic = ("step:load", "%%bigquery df\nSELECT id FROM shop.trips")
+    other = ("step:load", "from google.cloud import bigquery\ndf = bigquery.Client().query('SELECT 1').to_dataframe()")
+    imports = "from google.cloud.bigquery import magics\nmagics."
+    for line, cell, said in (
+        ("context.project = 'p'", magic, [1]),
+        ("context.default_query_job_config.default_dataset = 'p.d'", magic, [1]),
+        ("context.progress_bar_type = None", magic, []),
+        ("context.project == 'p'", magic, []),
+        ("context.project = 'p'", other, []),
+    ):
+        cells = [("shared", imports + line), cell, ("step:show", "print(len(df))")]
+        found = nb2pipe.load(written(cells, tmp_path)).findings
+        assert [f.cell for f in found if f.code == "magic-context"] == said

@@ -315,21 +315,33 @@ def test_files() -> None:
     ("source", "head", "tail"),
     [
         ("%%bigquery df\nSELECT\n1", 'df = bigquery.Client().query("""\\', '1\\n""").result().to_dataframe()'),
-        ("%%bigquery df --project $P\nSELECT", 'df = bigquery.Client(project=P).query("""\\', None),
-        ("%%bigquery df --project my-p --verbose\nSELECT", 'df = bigquery.Client(project="my-p").query("""\\', None),
-        ("%%bigquery --project p df\nSELECT", 'df = bigquery.Client(project="p").query("""\\', None),
+        ("%%bigquery df --project $P\nSELECT 1", 'df = bigquery.Client(project=P).query("""\\', None),
+        ("%%bigquery df --project my-p --verbose\nSELECT 1", 'df = bigquery.Client(project="my-p").query("""\\', None),
+        ("%%bigquery --project p df\nSELECT 1", 'df = bigquery.Client(project="p").query("""\\', None),
         ("%%bigquery df\n$q", "df = bigquery.Client().query(q).result().to_dataframe()", ""),
         ("%%bigquery\nCREATE TABLE x AS SELECT 1", None, 'CREATE TABLE x AS SELECT 1\\n""").result()'),
         ("%%bigquery\n-- make\nSELECT 1;\nDROP TABLE x", None, 'DROP TABLE x\\n""").result()'),
-        ("%%bigquery df --max_results 5\nSELECT", None, 'SELECT\\n""").result(max_results=int("5")).to_dataframe()'),
+        ("%%bigquery df --max_results 5\nSELECT 1", None, 'SELECT 1\\n""").result(max_results=5).to_dataframe()'),
+        ("%%bigquery df --max_results 0\nSELECT 1", None, 'SELECT 1\\n""").result().to_dataframe()'),
+        ("%%bigquery df --max_results $n\nSELECT 1", None, ".result(max_results=int(n) or None).to_dataframe()"),
+        (
+            "%%bigquery df --maximum_bytes_billed None\nSELECT 1",
+            None,
+            "(maximum_bytes_billed=0)).result().to_dataframe()",
+        ),
+        ("%%bigquery df\nshop.trips", 'df = bigquery.Client().list_rows("shop.trips").to_dataframe()', ""),
     ],
 )
 def test_bigquery(source: str, head: str | None, tail: str | None) -> None:
     cell = made(source)
     assert head is None or cell.lines[0] == head
-    assert tail is None or cell.lines[-1] == tail
+    assert tail is None or (cell.lines[-1].endswith(tail) if tail else cell.lines[-1] == "")
     assert cell.imports == ("from google.cloud import bigquery",)
     assert not found(cell)
+
+
+def test_a_cell_that_only_shows_a_table_is_left_out() -> None:
+    assert made("%%bigquery\nshop.trips").text == "\n"
 
 
 def test_bigquery_parameters() -> None:

@@ -39,12 +39,16 @@ IN_DUCKDB = {"INT64": "BIGINT", "INTEGER": "BIGINT", "FLOAT64": "DOUBLE", "FLOAT
 
 @dataclass
 class Result:
-    """What a query gave: a schema and rows in BigQuery's terms; `kind` is its statement type."""
+    """What a query gave: a schema and rows in BigQuery's terms.
+
+    `kind` is its statement type, `tables` are whole names.
+    """
 
     kind: str = "SELECT"
     schema: list[Json] = field(default_factory=list)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     affected: int | None = None
+    tables: list[tuple[str, ...]] = field(default_factory=list)
 
 
 class Sql:
@@ -75,6 +79,18 @@ class Sql:
         for statement in statements:
             result = self._one(statement, parameters, project, dataset)
         return result
+
+    def described(self, text: str, parameters: Sequence[Json], project: str, dataset: str | None) -> Result:
+        """What a dry run says of one query: its tables, or that it is wrong. Raises Refused."""
+        statement = sqlglot.parse_one(text, read="bigquery")
+        self._qualify(statement, project, dataset)
+        tables = [tuple(part.name for part in table.parts) for table in statement.find_all(exp.Table)]
+        bound, values = _bound(statement, parameters)
+        try:
+            self._db.execute(f"EXPLAIN {bound.sql(dialect='duckdb')}", values or None)
+        except duckdb.Error as error:
+            raise Refused(400, str(error), "invalidQuery") from None
+        return Result("SELECT", tables=[table for table in tables if len(table) == 3])
 
     def _one(self, statement: exp.Expression, parameters: Sequence[Json], project: str, dataset: str | None) -> Result:
         self._qualify(statement, project, dataset)
@@ -124,6 +140,11 @@ class Sql:
     def has_dataset(self, project: str, dataset: str) -> bool:
         return bool(self._ask("schemata WHERE catalog_name = ? AND schema_name = ?", project, dataset))
 
+    def datasets(self, project: str) -> set[str]:
+        """The names of all datasets."""
+        rows = self._ask("schemata WHERE catalog_name = ?", project)
+        return {row[1] for row in rows}
+
     def columns(self, project: str, dataset: str, table: str) -> list[Json]:
         """The schema of a table; empty when there is none."""
         where = "columns WHERE table_catalog = ? AND table_schema = ? AND table_name = ? ORDER BY ordinal_position"
@@ -143,17 +164,35 @@ class Sql:
     def drop_table(self, project: str, dataset: str, table: str) -> None:
         self._db.execute(f'DROP TABLE "{project}"."{dataset}"."{table}"')
 
-    def load(self, path: str, reader: str, place: tuple[str, str, str], disposition: str) -> int:
+    def drop_dataset(self, project: str, dataset: str, contents: bool) -> None:
+        try:
+            self._db.execute(f'DROP SCHEMA "{project}"."{dataset}" {"CASCADE" if contents else ""}')
+        except duckdb.Error:
+            raise Refused(400, f"Dataset {project}:{dataset} is still in use", "resourceInUse") from None
+
+    def load(
+        self,
+        path: str,
+        reader: str,
+        place: tuple[str, str, str],
+        disposition: str,
+        schema: Iterable[Json] | None = None,
+    ) -> int:
         """Load a file into a table as WRITE_TRUNCATE, WRITE_APPEND or WRITE_EMPTY say; how many rows."""
+        if schema is not None:
+            columns = ", ".join(f"'{f['name']}': '{IN_DUCKDB[f['type']]}'" for f in schema)
+            source = f"{reader}(?, format = 'newline_delimited', columns = {{{columns}}})"
+        else:
+            source = f"{reader}(?)"
         name = ".".join(f'"{part}"' for part in place)
         there = bool(self.columns(*place))
         if there and disposition == "WRITE_EMPTY" and self.rows(*place):
             raise Refused(409, f"Already Exists: Table {name}", "duplicate")
         if there and disposition != "WRITE_TRUNCATE":
-            self._db.execute(f"INSERT INTO {name} BY NAME SELECT * FROM {reader}(?)", [path])
+            self._db.execute(f"INSERT INTO {name} BY NAME SELECT * FROM {source}", [path])
         else:
-            self._db.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {reader}(?)", [path])
-        return int(self._db.execute(f"SELECT count(*) FROM {reader}(?)", [path]).fetchone()[0])  # type: ignore[index]
+            self._db.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {source}", [path])
+        return int(self._db.execute(f"SELECT count(*) FROM {source}", [path]).fetchone()[0])  # type: ignore[index]
 
 
 def column(name: str, kind: Any) -> Json:

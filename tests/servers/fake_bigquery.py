@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from bigquery_files import Bucket, avro
 from bigquery_sql import Result, Sql, cell
 from loopback import Loopback
 from rest_contract import Call, Contract, Json, Refused
@@ -32,9 +33,12 @@ READERS = {"PARQUET": "read_parquet", "CSV": "read_csv", "NEWLINE_DELIMITED_JSON
 
 
 class FakeBigQuery:
-    """The server, with one project. `queries` are the texts that were run, `calls` the methods, in order."""
+    """The server, with one project, and with Cloud Storage at the URL `storage`.
 
-    def __init__(self, folder: Path, project: str = "test-project") -> None:
+    `queries` are the texts that were run, `calls` the methods, in order.
+    """
+
+    def __init__(self, folder: Path, project: str = "test-project", storage: str | None = None) -> None:
         self.project, self.sql, self.contract = project, Sql(), Contract("bigquery.v2")
         self.sql.project(project)
         self.queries: list[str] = []
@@ -44,6 +48,7 @@ class FakeBigQuery:
         self._uploads: dict[str, Json] = {}
         self._changed: dict[str, int] = {}
         self._lock = threading.Lock()
+        self.bucket = Bucket(storage) if storage else None
         self._http = Loopback(_handler(self))
         self.url = self._http.url
         self.credentials = folder / "credentials.json"
@@ -66,6 +71,8 @@ class FakeBigQuery:
                 yield self
         finally:
             self.sql.close()
+            if self.bucket:
+                self.bucket.close()
 
     def environment(self) -> dict[str, str]:
         """What a client needs in its environment to find this server and log in."""
@@ -109,12 +116,15 @@ class FakeBigQuery:
     # --- queries ------------------------------------------------------------------------------------------------------
     def _run(self, text: str, parameters: list[Json], default: Json | None) -> Result:
         self.queries.append(text)
-        dataset = default["datasetId"] if default else None
-        project = (default or {}).get("projectId") or self.project
-        result = self.sql.run(text, parameters, project, dataset)
+        result = self.sql.run(text, parameters, *self._default(default))
         if result.kind != "SELECT":
             self._touch_all()
         return result
+
+    def _default(self, default: Json | None) -> tuple[str, str | None]:
+        """The project and the dataset of tables that are named without."""
+        named = default or {}
+        return named.get("projectId") or self.project, named.get("datasetId")
 
     def _touch_all(self) -> None:
         self._changed["*"] = time.time_ns() // 1_000_000
@@ -125,7 +135,7 @@ class FakeBigQuery:
         if body.get("useLegacySql") is not False:
             raise Refused(400, "legacy SQL is not had here")
         if body.get("dryRun"):
-            raise Refused(501, "dry runs are not had here", "notImplemented")
+            raise Refused(501, "dry runs of jobs.query are not had here", "notImplemented")
         self._modes(body)
         result = self._run(body["query"], body.get("queryParameters", []), body.get("defaultDataset"))
         job = self._keep({"query": {"query": body["query"], "useLegacySql": False}}, result)
@@ -133,21 +143,51 @@ class FakeBigQuery:
 
     def insert(self, call: Call) -> Json:
         """jobs.insert"""
-        configuration = call.body["configuration"]
-        if "query" not in configuration:
-            raise Refused(501, f"only queries and uploads are had here, not {sorted(configuration)}")
-        asked = configuration["query"]
+        configuration, reference = call.body["configuration"], call.body.get("jobReference")
+        kinds = {"query": self._query_job, "load": self._load_job, "extract": self._extract_job}
+        kind = next((kind for kind in kinds if kind in configuration), None)
+        if kind is None:
+            raise Refused(501, f"there are no such jobs here: {sorted(configuration)}")
+        result = kinds[kind](configuration[kind], bool(configuration.get("dryRun")))
+        if configuration.get("dryRun"):
+            return self._described(configuration, {"projectId": self.project, "location": "US"}, result)
+        return self._job(self._keep(configuration, result, reference))
+
+    def _query_job(self, asked: Json, dry: bool) -> Result:
         if asked.get("useLegacySql") is not False:
             raise Refused(400, "legacy SQL is not had here")
         self._modes(asked)
-        text, place = asked["query"], ".".join(asked.get("destinationTable", {}).values())
-        if place and asked.get("writeDisposition") != "WRITE_TRUNCATE":
-            raise Refused(501, "a destination table can only be replaced here")
-        made = f"CREATE OR REPLACE TABLE `{place}` AS {text}" if place else text
-        result = self._run(made, asked.get("queryParameters", []), asked.get("defaultDataset"))
-        if place:
-            result = self._run(f"SELECT * FROM `{place}`", [], None)
-        return self._job(self._keep(configuration, result, call.body.get("jobReference")))
+        text, parameters, default = asked["query"], asked.get("queryParameters", []), asked.get("defaultDataset")
+        if dry:
+            return self.sql.described(text, parameters, *self._default(default))
+        if "destinationTable" not in asked:
+            return self._run(text, parameters, default)
+        place = _place(asked["destinationTable"])
+        name, disposition = ".".join(place), asked.get("writeDisposition", "WRITE_EMPTY")
+        full = self.sql.columns(*place) and self.sql.rows(*place)
+        if disposition not in ("WRITE_TRUNCATE", "WRITE_EMPTY"):
+            raise Refused(501, "rows of a query cannot be added to a table here")
+        if disposition == "WRITE_EMPTY" and full:
+            raise Refused(409, f"Already Exists: Table {name}", "duplicate")
+        self._run(f"CREATE OR REPLACE TABLE `{name}` AS {text}", parameters, default)
+        return self.sql.run(f"SELECT * FROM `{name}`", [], self.project, None)
+
+    def _extract_job(self, asked: Json, dry: bool) -> Result:
+        uris = asked["destinationUris"]
+        if asked.get("destinationFormat") != "AVRO" or not asked.get("useAvroLogicalTypes") or len(uris) != 1 or dry:
+            raise Refused(501, f"tables are extracted into one Avro file here: {asked}")
+        schema, rows = self._content(*_place(asked["sourceTable"]))
+        self._files().write(uris[0].replace("*", "0" * 12), avro(schema, rows))
+        return Result("EXTRACT")
+
+    def _load_job(self, asked: Json, dry: bool) -> Result:
+        data = b"".join(self._files().read(uri) for uri in asked["sourceUris"])
+        return Result("LOAD", affected=self._loaded(asked, data))
+
+    def _files(self) -> Bucket:
+        if self.bucket is None:
+            raise Refused(501, "there is no Cloud Storage here")
+        return self.bucket
 
     def _modes(self, asked: Json) -> None:
         named = [bool(row.get("name")) for row in asked.get("queryParameters", ())]
@@ -166,18 +206,26 @@ class FakeBigQuery:
 
     def _job(self, name: str) -> Json:
         configuration, result = self._jobs[name]
-        kind = "QUERY" if "query" in configuration else "LOAD"
+        job = self._described(configuration, self._reference(name), result)
+        if result.kind == "SELECT":
+            query = {"destinationTable": self._anonymous(name), **job["configuration"]["query"]}
+            job["configuration"] = {**job["configuration"], "query": query}
+        return job
+
+    def _described(self, configuration: Json, reference: Json, result: Result) -> Json:
+        kind = next(kind for kind in ("query", "load", "extract") if kind in configuration)
         statistics: Json = {"creationTime": "1", "startTime": "1", "endTime": "2"}
-        if kind == "QUERY":
+        if kind == "query":
+            tables = [dict(zip(("projectId", "datasetId", "tableId"), place, strict=True)) for place in result.tables]
+            statistics["totalBytesProcessed"] = "0"
             statistics["query"] = {"statementType": result.kind, "totalBytesProcessed": "0", "cacheHit": False}
-            configuration = {**configuration, "jobType": kind}
-            made = {"destinationTable": self._anonymous(name)} if result.kind == "SELECT" else {}
-            configuration["query"] = {**made, **configuration["query"]}
-        else:
+            statistics["query"] |= {"referencedTables": tables} if tables else {}
+        elif kind == "load":
             statistics["load"] = {"outputRows": str(result.affected)}
         return {
-            "kind": "bigquery#job", "id": f"{self.project}:US.{name}", "jobReference": self._reference(name),
-            "configuration": configuration, "statistics": statistics, "status": {"state": "DONE"},
+            "kind": "bigquery#job", "jobReference": reference, "statistics": statistics, "status": {"state": "DONE"},
+            "id": f"{self.project}:US.{reference.get('jobId', '')}",
+            "configuration": {**configuration, "jobType": kind.upper()},
         }  # fmt: skip
 
     def _anonymous(self, name: str) -> Json:
@@ -229,6 +277,13 @@ class FakeBigQuery:
         self.sql.make_dataset(self.project, name)
         return call.body
 
+    def drop_dataset(self, call: Call) -> Json:
+        """datasets.delete"""
+        name = call.given["datasetId"]
+        self.get_dataset(call)
+        self.sql.drop_dataset(self.project, name, call.given.get("deleteContents", "").lower() == "true")
+        return {}
+
     def get_table(self, call: Call) -> Json:
         """tables.get"""
         place = (self.project, call.given["datasetId"], call.given["tableId"])
@@ -237,7 +292,7 @@ class FakeBigQuery:
         changed = str(max(self._changed.get(".".join(place), 1), self._changed.get("*", 1)))
         return {
             "kind": "bigquery#table", "tableReference": reference, "schema": {"fields": schema}, "type": "TABLE",
-            "numRows": str(len(rows)), "lastModifiedTime": changed, "location": "US",
+            "numRows": str(len(rows)), "numBytes": str(len(repr(rows))), "lastModifiedTime": changed, "location": "US",
         }  # fmt: skip
 
     def _content(self, project: str, dataset: str, table: str) -> tuple[list[Json], list[tuple[Any, ...]]]:
@@ -298,23 +353,29 @@ class FakeBigQuery:
     def _load(self, job: Json, data: bytes) -> Json:
         self.contract.check(job, "Job")
         asked = job["configuration"]["load"]
-        target = asked["destinationTable"]
-        if asked["sourceFormat"] not in READERS:
-            raise Refused(501, f"files in {asked['sourceFormat']} are not had here")
-        if target["projectId"] != self.project or not self.sql.has_dataset(self.project, target["datasetId"]):
-            raise Refused(404, f"Not found: Dataset {target['projectId']}:{target['datasetId']}", "notFound")
-        place = (self.project, target["datasetId"], target["tableId"])
-        with tempfile.NamedTemporaryFile() as file, self._lock:
-            file.write(data)
-            file.flush()
-            disposition = asked.get("writeDisposition", "WRITE_APPEND")
-            count = self.sql.load(file.name, READERS[asked["sourceFormat"]], place, disposition)
-            self._changed[".".join(place)] = time.time_ns() // 1_000_000
-            self.calls.append(Call("jobs.insert", {"upload": ".".join(place)}, job))
-            name = self._keep(job["configuration"], Result("LOAD", affected=count), job.get("jobReference"))
+        target = ".".join(_place(asked["destinationTable"]))
+        with self._lock:
+            result = Result("LOAD", affected=self._loaded(asked, data))
+            self.calls.append(Call("jobs.insert", {"upload": target}, job))
+            name = self._keep(job["configuration"], result, job.get("jobReference"))
         message = self._job(name)
         self.contract.check(message, "Job")
         return message
+
+    def _loaded(self, asked: Json, data: bytes) -> int:
+        """Rows of a file, put into a table; how many. Raises Refused."""
+        place, disposition = _place(asked["destinationTable"]), asked.get("writeDisposition", "WRITE_APPEND")
+        if asked["sourceFormat"] not in READERS:
+            raise Refused(501, f"files in {asked['sourceFormat']} are not had here")
+        if place[0] != self.project or not self.sql.has_dataset(*place[:2]):
+            raise Refused(404, f"Not found: Dataset {place[0]}:{place[1]}", "notFound")
+        typed = asked.get("schema", {}).get("fields") if asked["sourceFormat"] == "NEWLINE_DELIMITED_JSON" else None
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            count = self.sql.load(file.name, READERS[asked["sourceFormat"]], place, disposition, typed)
+        self._changed[".".join(place)] = time.time_ns() // 1_000_000
+        return count
 
 
 HANDLERS: Mapping[str, Any] = {
@@ -324,11 +385,16 @@ HANDLERS: Mapping[str, Any] = {
     "jobs.getQueryResults": FakeBigQuery.results,
     "datasets.get": FakeBigQuery.get_dataset,
     "datasets.insert": FakeBigQuery.make_dataset,
+    "datasets.delete": FakeBigQuery.drop_dataset,
     "tables.get": FakeBigQuery.get_table,
     "tables.insert": FakeBigQuery.make_table,
     "tables.delete": FakeBigQuery.drop_table,
     "tabledata.list": FakeBigQuery.table_rows,
 }
+
+
+def _place(reference: Json) -> tuple[str, str, str]:
+    return reference["projectId"], reference["datasetId"], reference["tableId"]
 
 
 def _wire(schema: list[Json], rows: list[tuple[Any, ...]]) -> list[Json]:

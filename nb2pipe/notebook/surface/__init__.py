@@ -15,6 +15,7 @@ from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Cell, Layout, Notebook, PyCell
 from nb2pipe.notebook.surface.api import as_magic
 from nb2pipe.notebook.surface.beam import without_interaction
+from nb2pipe.notebook.surface.bigquery import without_context
 from nb2pipe.notebook.surface.check import error_of, nests_too_deeply, syntax_finding
 from nb2pipe.notebook.surface.lines import AUTOMAGIC
 from nb2pipe.notebook.surface.scan import Scanner
@@ -39,7 +40,7 @@ def surface(notebook: Notebook, layout: Layout) -> tuple[PyCell, ...]:
         for cell in notebook.cells
         if cell.kind == "code"
     ]
-    return tuple(without_interaction(_output_lists(_captured(cells))))
+    return tuple(without_context(without_interaction(_output_lists(_captured(cells)))))
 
 
 def pythonize(cell: Cell, names: Container[str] | None = None) -> PyCell:

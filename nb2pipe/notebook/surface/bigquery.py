@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from nb2pipe.findings import Finding, finding
+from nb2pipe.notebook.model import PyCell
 from nb2pipe.notebook.surface.model import Magic, Python, dropped, refused
 from nb2pipe.notebook.surface.text import block, expression, interpolated, quoted
 
@@ -15,7 +18,7 @@ _IGNORED = frozenset("--verbose --use_bqstorage_api --use_rest_api --progress_ba
 _CONFIG = {
     "--no_query_cache": "use_query_cache=False",
     "--use_legacy_sql": "use_legacy_sql=True",
-    "--maximum_bytes_billed": "maximum_bytes_billed=int({})",
+    "--maximum_bytes_billed": "maximum_bytes_billed={}",
     "--params": "query_parameters={}",
 }
 _TABLE = re.compile(r"[\w{}$-]+\.[\w{}$-]+")
@@ -36,7 +39,7 @@ _TYPES_AT_RUN_TIME = (
     '{"bool": "BOOL", "int": "INT64", "int64": "INT64", "float": "FLOAT64", "float64": "FLOAT64"'
     ', "str": "STRING", "bytes": "BYTES", "date": "DATE", "time": "TIME", "Decimal": "NUMERIC"}'
 )
-_READS_ONLY = re.compile(r"\(*\s*(select|with|from)\b", re.IGNORECASE)
+_READS_ONLY = re.compile(r"\(*\s*(select|with|from)\b|\S+\Z", re.IGNORECASE)
 _COMMENTS = re.compile(r"--[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -95,13 +98,19 @@ def _value(text: str, magic: Magic) -> str:
     return words[0].text if len(words) == 1 and words[0].is_expression else expression(pieces)
 
 
+def _number(text: str, magic: Magic) -> str:
+    """A number as the magic reads it: None is 0."""
+    plain = text.strip("\"'")
+    return {"None": "0"}.get(plain, plain if plain.isdecimal() else f"int({_value(text, magic)})")
+
+
 def _config(options: Mapping[str, str], magic: Magic) -> list[str] | None:
     """The arguments of QueryJobConfig; None when the parameters cannot be read."""
     arguments = []
     for option, template in _CONFIG.items():
         if option not in options:
             continue
-        value = _parameters(options[option]) if option == "--params" else _value(options[option], magic)
+        value = _parameters(options[option]) if option == "--params" else _number(options[option], magic)
         if value is None:
             return None
         arguments.append(template.format(value))
@@ -158,18 +167,36 @@ def _parameters_at_run_time(name: str) -> str:
 
 def _call(magic: Magic, name: str, options: Mapping[str, str], config: list[str]) -> Python:
     client = _client(options, magic)
-    limit = f"max_results=int({_value(options['--max_results'], magic)})" if "--max_results" in options else ""
+    most = _number(options.get("--max_results", "0"), magic)
+    limit = "" if most == "0" else f"max_results={most}{'' if most.isdecimal() else ' or None'}"
+    if len("\n".join(magic.body).split()) == 1 and "$" not in "".join(magic.body):
+        return _table(magic, name, client, limit)
     job = f", job_config=bigquery.QueryJobConfig({', '.join(config)})" if config else ""
     end = f".result({limit}).to_dataframe()" if name else f".result({limit})"
     opening = f"{name} = " if name else ""
     opening += f"bigquery.Client({', '.join(client)}).query("
-    note = magic.finding("magic-translated", f"`{magic.written}` was written as a call of the BigQuery client.")
     return Python(
         why="query run by the BigQuery client",
         lines=_query(magic, opening, f"{job}){end}"),
         imports=("from google.cloud import bigquery",),
-        findings=(note,),
+        findings=(_translated(magic),),
     )
+
+
+def _table(magic: Magic, name: str, client: list[str], limit: str) -> Python:
+    """A cell that holds no query but the name of a table, whose rows are read."""
+    table = quoted("".join(magic.body).strip())
+    code = f"{name} = bigquery.Client({', '.join(client)}).list_rows({', '.join(filter(None, [table, limit]))})"
+    return Python(
+        why="table read by the BigQuery client",
+        lines=(f"{code}.to_dataframe()", *[""] * len(magic.body)),
+        imports=("from google.cloud import bigquery",),
+        findings=(_translated(magic),),
+    )
+
+
+def _translated(magic: Magic) -> Finding:
+    return magic.finding("magic-translated", f"`{magic.written}` was written as a call of the BigQuery client.")
 
 
 def _query(magic: Magic, opening: str, closing: str) -> tuple[str, ...]:
@@ -178,3 +205,31 @@ def _query(magic: Magic, opening: str, closing: str) -> tuple[str, ...]:
     if len(stripped) == 1 and re.fullmatch(r"\$[A-Za-z_]\w*", stripped[0]):
         return (f"{opening}{stripped[0][1:]}{closing}", *[""] * len(magic.body))
     return block(opening, magic.body, closing) if magic.body else (f'{opening}""{closing}',)
+
+
+# --- the magic's context ----------------------------------------------------------------------------------------------
+_SETS = re.compile(
+    r"^[^#\n]*\bcontext\.(project|credentials|default_query_job_config|bigquery_client_options|default_variable|engine)"
+    r"\b[\w.]*\s*=(?!=)",
+    re.MULTILINE,
+)
+
+
+def _is_query(found: Finding) -> bool:
+    return (found.code, found.name) == ("magic-translated", "%%bigquery")
+
+
+def without_context(cells: Iterable[PyCell]) -> list[PyCell]:
+    """The cells, with an error in the first that is a query of the magic where one sets what such queries go by."""
+    cells = list(cells)
+    asking = next((i for i, cell in enumerate(cells) if any(_is_query(f) for f in cell.findings)), None)
+    if asking is None:
+        return cells
+    setting = [(c, m) for c in cells if "magics" in c.text for m in _SETS.finditer(c.text)]
+    if setting:
+        cell, match = setting[0]
+        line = cell.text.count("\n", 0, match.start()) + 1
+        said = f"Cell {cell.cell.index} line {line} sets {match[1]} of the magic's context, which a step does not have."
+        error = finding("magic-context", said, cell=cells[asking].cell.index, line=1, name="%%bigquery")
+        cells[asking] = replace(cells[asking], findings=(*cells[asking].findings, error))
+    return cells
