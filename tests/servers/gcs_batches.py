@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import email
 import http.client
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from loopback import Loopback
 
 BATCH = "/batch/storage/v1"
 
@@ -16,14 +17,9 @@ BATCH = "/batch/storage/v1"
 @contextmanager
 def batching(storage: str) -> Iterator[str]:
     """The URL of a server that hands all requests on to the one at `storage`, batches one by one."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(urlsplit(storage).netloc))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    server = Loopback(_handler(urlsplit(storage).netloc))
+    with server.serving():
+        yield server.url
 
 
 Answer = tuple[int, list[tuple[str, str]], bytes]

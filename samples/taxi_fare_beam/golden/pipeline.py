@@ -126,6 +126,7 @@ def prepare(
 @dsl.component(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
+        "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
@@ -152,6 +153,7 @@ def train(
 @dsl.component(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
+        "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
@@ -179,6 +181,7 @@ def evaluate(
 @dsl.component(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
+        "apache-beam==2.77.0",
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
@@ -233,6 +236,7 @@ def pipeline(
         beam_machine_type=beam_machine_type,
     )
     prepare_task.set_display_name("prepare")
+    prepare_task.set_caching_options(False)
     train_task = train(
         split=prepare_task.outputs["split"],
         learning_rate=learning_rate,

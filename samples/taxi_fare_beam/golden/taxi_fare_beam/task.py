@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STEPS: dict[str, dict[str, Any]] = {
     "prepare": {
         "module": "taxi_fare_beam.steps.prepare",
-        "function": None,
+        "function": "prepare",
         "async": False,
         "inputs": {},
         "outputs": {},

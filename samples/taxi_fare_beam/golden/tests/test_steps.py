@@ -12,6 +12,7 @@ from taxi_fare_beam import artifacts
 @pytest.mark.parametrize(
     ("step", "function"),
     [
+        ("prepare", "prepare"),
         ("train", "train"),
         ("evaluate", "evaluate"),
         ("report", "report"),
