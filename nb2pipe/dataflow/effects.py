@@ -298,7 +298,8 @@ def _value(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     for where in effect.parts_of:
         whole = _at(where, receiver, args, keywords) or Val()
         # What iterating over the receiver gives may be what this very row describes.
-        found.append(Val(objs=m.heap.elements(whole.objs)) if where == SELF else elements(m, whole))
+        parts = m.heap.elements(whole.objs)
+        found.append(Val(parts, _of_one_type(m, whole.objs, parts)) if where == SELF else elements(m, whole))
     if effect.inplace and "inplace" in keywords and keywords["inplace"].const is True:
         return Val(type="builtins.NoneType", const=None)
     if found and effect.view is None and effect.returns is None:

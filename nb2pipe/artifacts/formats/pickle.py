@@ -199,7 +199,6 @@ PICKLE = Format(
 
 STATIC: StaticTypes = {
     "": ("Artifact", ("cloudpickle",)),
-    "keras": ("Artifact", ("keras", "cloudpickle")),
     "lightgbm.Dataset": ("Dataset", ("lightgbm", "cloudpickle")),
     "pandas": ("Artifact", ("pandas", "cloudpickle")),
     "pandas.Index": ("Dataset", ("pandas", "cloudpickle")),
