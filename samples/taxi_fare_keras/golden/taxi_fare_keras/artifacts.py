@@ -520,7 +520,62 @@ def _reduce_keras(part: Any, seen: dict[int, Any]) -> Any:
         return NotImplemented
     cls = type(part)
     own = {} if cls.__module__.startswith("keras.") else {cls.__name__: cls}
-    return _restore_part, (cloudpickle.dumps(own), *part.__reduce__())
+    made = cloudpickle.dumps(own), *part.__reduce__()
+    return _restore_part, made, _state_of(part, _restore_part(*made), seen), None, None, _set_state
+
+
+def _state_of(
+    part: Any, made: Any, seen: dict[int, Any]
+) -> tuple[list[Any], list[Any], dict[str, int]]:
+    """What an optimizer trains; of any part the numbers in its variables, which Keras forgets for
+    optimizers, metrics and random generators, and the seeds of its initializers. `made` is what
+    Keras makes of the part."""
+    import numpy as np
+
+    trained = list(getattr(part, "_trainable_variables", ())) if _is_optimizer(part) else []
+    for variable in trained:
+        if _place_of_variable(variable, seen) is None:
+            _note_variable(variable, part, seen)
+    if not trained and len(_variables(made)) != len(_variables(part)):
+        raise ArtifactError(
+            f"{part.name} of Keras has a state that Keras makes only while it is used: make it in "
+            "the step that uses it"
+        )
+    return trained, [np.asarray(v) for v in _variables(part)], _seeds(part)
+
+
+def _set_state(part: Any, state: tuple[list[Any], list[Any], dict[str, int]]) -> None:
+    trained, values, seeds = state
+    for name, seed in seeds.items():
+        getattr(part, name).seed = seed
+    if trained:
+        part.build(trained)
+    for variable, value in zip(_variables(part), values, strict=True):
+        variable.assign(value)
+
+
+def _is_optimizer(part: Any) -> bool:
+    return hasattr(part, "apply_gradients") and hasattr(part, "build")
+
+
+def _reduce_variable(variable: Any, seen: dict[int, Any]) -> Any:
+    """A variable of a model of the same stream stays one of its variables."""
+    place = _place_of_variable(variable, seen)
+    return NotImplemented if place is None else (_variable_of, place)
+
+
+def _place_of_variable(variable: Any, seen: dict[int, Any]) -> Any:
+    if -1 not in seen:
+        seen[-1] = list(_models(seen[0]))
+    for model in seen[-1]:
+        for index, own in enumerate(model.variables):
+            if own is variable:
+                return model, index
+    return None
+
+
+def _variable_of(model: Any, index: int) -> Any:
+    return model.variables[index]
 
 
 def _place_in_model(part: Any, seen: dict[int, Any]) -> Any:
@@ -570,14 +625,18 @@ def _note_variables(part: Any, seen: dict[int, Any]) -> None:
     """Refuses two parts of one stream that share weights: each would get weights of its own."""
     optimizer = getattr(part, "optimizer", None)
     for variable in [*_variables(part), *_variables(optimizer)]:
-        other = seen.setdefault(id(variable), part)
-        together = _is_legacy(part) and not hasattr(part, "fit") and not hasattr(other, "fit")
-        if other is not part and not together:
-            names = " and ".join(getattr(p, "name", type(p).__name__) for p in (other, part))
-            raise ArtifactError(
-                f"{names} of Keras share weights, which cannot be stored together: make the one "
-                "from the other in each step that uses it, or put these steps together"
-            )
+        _note_variable(variable, part, seen)
+
+
+def _note_variable(variable: Any, part: Any, seen: dict[int, Any]) -> None:
+    other = seen.setdefault(id(variable), part)
+    together = _is_legacy(part) and not hasattr(part, "fit") and not hasattr(other, "fit")
+    if other is not part and not together:
+        names = " and ".join(getattr(p, "name", type(p).__name__) for p in (other, part))
+        raise ArtifactError(
+            f"{names} of Keras share weights, which cannot be stored together: make the one "
+            "from the other in each step that uses it, or put these steps together"
+        )
 
 
 def _restore_keras(files: dict[str, bytes]) -> Any:
@@ -599,6 +658,9 @@ REDUCERS["keras.KerasSaveable"] = REDUCERS["tf_keras.Layer"] = _reduce_keras
 
 
 REDUCERS["tf_keras.Optimizer"] = _reduce_keras
+
+
+REDUCERS["keras.Variable"] = _reduce_variable
 
 
 KERAS = Format(
