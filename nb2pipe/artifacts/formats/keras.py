@@ -341,7 +341,10 @@ KERAS = Format(
 )
 
 STATIC: StaticTypes = {
-    "keras": ("Artifact", ("keras", "cloudpickle")),  # parts of models, by the way that is told above
+    "keras": (
+        "Artifact",
+        ("keras", "cloudpickle"),
+    ),  # parts of models, by the way that is told above
     "keras.Model": ("Model", ("keras", "cloudpickle")),
     "keras.Sequential": ("Model", ("keras", "cloudpickle")),
     "keras.models": ("Model", ("keras", "cloudpickle")),
