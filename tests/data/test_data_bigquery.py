@@ -74,6 +74,39 @@ def test_client(bigquery: FakeBigQuery, tmp_path: Path) -> None:
     equal(CLIENT, tmp_path)
 
 
+TYPES = [
+    ("parameters", "least = 2\nzones = ['south', 'west']\nday = '2020-01-02'\nname = None"),
+    ("shared", "import datetime as dt\nfrom decimal import Decimal\nfrom google.cloud import bigquery as bq"),
+    (
+        "step:ask",
+        """\
+config = bq.QueryJobConfig(default_dataset='test-project.shop', query_parameters=[
+    bq.ArrayQueryParameter('zones', 'STRING', zones), bq.ArrayQueryParameter('none', 'INT64', []),
+    bq.StructQueryParameter('pair', bq.ScalarQueryParameter('a', 'INT64', least),
+                            bq.ScalarQueryParameter('b', 'STRING', "it's")),
+    bq.ScalarQueryParameter('day', 'DATE', dt.date.fromisoformat(day)),
+    bq.ScalarQueryParameter('at', 'TIMESTAMP', dt.datetime(2020, 1, 2, 3, 4, 5, 678, tzinfo=dt.timezone.utc)),
+    bq.ScalarQueryParameter('local', 'DATETIME', dt.datetime(2020, 1, 2, 3, 4, 5)),
+    bq.ScalarQueryParameter('clock', 'TIME', dt.time(1, 2, 3)),
+    bq.ScalarQueryParameter('price', 'NUMERIC', Decimal('1.10')),
+    bq.ScalarQueryParameter('raw', 'BYTES', b'a\\x00b'),
+    bq.ScalarQueryParameter('name', 'STRING', name)])
+text = '''SELECT id, @pair.b AS b, @day AS day, @at AS at, @local AS local, @clock AS clock, @price AS price,
+    @raw AS raw, @name AS name, @zones AS zones, @pair AS pair FROM trips
+    WHERE zone IN UNNEST(@zones) AND id >= @pair.a AND id NOT IN UNNEST(@none) AND @name IS NULL ORDER BY id'''
+df = bq.Client().query(text, job_config=config).to_dataframe()
+print(df.dtypes.to_dict(), df.values.tolist())
+""",
+    ),
+    ("step:show", "print(df.dtypes.to_dict(), df.values.tolist(), df.day[0] + dt.timedelta(1), df.price.sum())"),
+]
+
+
+def test_types(bigquery: FakeBigQuery, tmp_path: Path) -> None:
+    """Parameters of each type arrive, and columns of each type cross steps."""
+    equal(TYPES, tmp_path)
+
+
 def written(cells: quick.Cells, folder: Path) -> Path:
     path = folder / "book.ipynb"
     path.write_text(json.dumps(doors.notebook([(source, tags.split()) for tags, source in cells])))
