@@ -31,6 +31,8 @@ from nb2pipe.targets.submission import Submission, SubmitOptions
 Json = dict[str, Any]
 MARK = "submitted by nb2pipe, "
 """What the description of all that we make begins with; the command's mark follows."""
+UNLESS = ", unless there is one of this name"
+"""When a request that makes what may be there already is sent, in the words of a dry run."""
 OTHERS = {
     "labels": "--label",
     "vertex.network": "--network",
@@ -133,9 +135,6 @@ def _requests(body: Json, spec: Json, options: SubmitOptions) -> list[Json]:
         body = {**body, "pipeline_version_reference": reference}
         del body["pipeline_spec"]
     return [*requests, _started(body)]
-
-
-UNLESS = ", unless there is one of this name"
 
 
 def _started(body: Json) -> Json:

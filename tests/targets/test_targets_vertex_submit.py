@@ -361,6 +361,13 @@ def test_a_bucket_that_is_not_there_is_said_before_anything_is_made(vertex: Any,
 
 
 # --- waiting, and what there is ---------------------------------------------------------------------------------------
+@EXECUTES
+def test_waiting_goes_on_through_faults_and_a_token_that_ran_out(vertex: Any, submit: Submit) -> None:
+    vertex.faults += [fake_vertex.Fault(f"GET {JOBS}", what) for what in (503, 401, "cut", 429, "lost")]
+    assert submit(wait=True).state == "succeeded"
+    assert not vertex.faults
+
+
 def test_waiting_ends_when_it_was_said_and_the_run_goes_on(vertex: Any, submit: Submit) -> None:
     with pytest.raises(Nb2pipeError) as late:
         submit(wait=True, patience={"wait": 0.0})
