@@ -149,6 +149,7 @@ class Frame:
         self.closures: list[tuple[int, frozenset[str]]] = []
         self.cell: int | None = None
         self.rebinds = False
+        self.around: Machine | None = None
         self.symbols: dict[int, tuple[str, str]] | None = None
         self.trails: list[dict[str, list[Bound]]] = []
         self.loops: list[tuple[int, list[dict[str, Bound]]]] = []

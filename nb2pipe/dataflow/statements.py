@@ -244,7 +244,7 @@ class ClassFrame(Frame):
 
     def __init__(self, around: Machine) -> None:
         super().__init__()
-        self.around = around
+        self.around: Machine = around
 
     def find(self, name: str) -> Bound | None:
         if self.hidden:
@@ -279,7 +279,8 @@ def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
     made.factories = tuple(Val(ref=f.ref, defs=f.defs) for f in makers)
     kept = sorted(names - set(members) - set(fields))  # what a field's default makes belongs to each instance
     attributes = [b.val.objs for n in kept if (b := frame.find(n)) is not None]
-    for part in frozenset().union(*attributes) if attributes else ():
+    attributes.append(frozenset(m.heap.definition(f) for f in members.values() if f.captures))
+    for part in frozenset().union(*attributes):
         m.heap.hold(m.heap.definition(made), part)
     return members
 

@@ -98,13 +98,15 @@ def signature(val: Val) -> Any:
 
 def define_function(m: Machine, node: Function, name: str) -> Val:
     """The value of a `def` or `lambda`: decorators, defaults and annotations are evaluated here and now."""
-    made = Def(name, node, m.cell, defaults=_defaults(m, node), captures=_captures(m, node), home=m.frame, heap=m.heap)
+    home = _enclosing(m)
+    captures = _captures(home, node)
+    made = Def(name, node, m.cell, defaults=_defaults(m, node), captures=captures, home=home, heap=m.heap)
     _evaluate_annotations(m, node)
     m.record.defined.append(made)
     held = [v.objs for v in made.defaults.values()]
-    held += [b.val.objs for n in sorted(made.captures) if (b := m.frame.find(n) or m.frame.outside(n)) is not None]
-    if made.captures and m.frame.rebinds:
-        held.append(frozenset([m.frame.cell_in(m.heap)]))
+    held += [b.val.objs for n in sorted(made.captures) if (b := home.find(n) or home.outside(n)) is not None]
+    if made.captures and home.rebinds:
+        held.append(frozenset([home.cell_in(m.heap)]))
     objs = frozenset().union(*held) if held else frozenset()
     if not objs and not made.captures:
         return Val(type="function", defs=(made,))
@@ -115,13 +117,21 @@ def define_function(m: Machine, node: Function, name: str) -> Val:
     return Val(frozenset([index]), "function", defs=(made,))
 
 
-def _captures(m: Machine, node: Function) -> frozenset[str]:
+def _enclosing(m: Machine) -> Frame:
+    """The scope whose variables a function defined here sees: a class body's it does not."""
+    frame = m.frame
+    while (around := frame.around) is not None:
+        frame = around.frame
+    return frame
+
+
+def _captures(home: Frame, node: Function) -> frozenset[str]:
     """The variables of the enclosing functions that a function mentions."""
-    if not isinstance(m.frame, FunctionFrame):
+    if not isinstance(home, FunctionFrame):
         return frozenset()
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     around: list[FunctionFrame] = []
-    frame: object = m.frame
+    frame: object = home
     while isinstance(frame, FunctionFrame):
         around.append(frame)
         frame = frame.home
@@ -315,12 +325,18 @@ def call_function(
     """
     bound = bind_arguments(m, made, args, keywords, closure)
     if made.captures and not _at_home(m, made):
-        bound[CLOSURE] = Val(objs=closure or frozenset([m.heap.new(None, opaque=True)]))
+        bound[CLOSURE] = Val(objs=closure or _held_by_class(m, made))
     result = replay(m, summarize(m, made, bound), bound, place)
     if made.cached:
         for index in result.objs:
             m.heap.objs[index].marks |= {CACHED + made.name}
     return result
+
+
+def _held_by_class(m: Machine, made: Def) -> frozenset[int]:
+    """What the class of a method holds, its methods with what they captured among it."""
+    held = m.heap.elements([m.heap.definition(made.owner)]) if made.owner is not None else frozenset()
+    return held or frozenset([m.heap.new(None, opaque=True)])
 
 
 def _at_home(m: Machine, made: Def) -> bool:
@@ -482,7 +498,7 @@ def _mention_one(m: Machine, made: Def, place: Place, closure: frozenset[int]) -
     before = set(m.record.undefined)
     bound = {a: m.unknown() for a in arguments(made.node.args)} if not isinstance(made.node, ast.ClassDef) else {}
     if made.captures and not _at_home(m, made):
-        bound[CLOSURE] = Val(objs=closure or frozenset([m.heap.new(None, opaque=True)]))
+        bound[CLOSURE] = Val(objs=closure or _held_by_class(m, made))
     replay(m, summarize(m, made, bound), bound, place, certain=False)
     # Called later than now, when the name may well be bound.
     for name in set(m.record.undefined) - before:
