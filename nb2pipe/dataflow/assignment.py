@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from nb2pipe.dataflow.effects import elements, has_views
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.machine import Machine, Place, channel_of
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.special import touch
 from nb2pipe.dataflow.values import Access, Val
@@ -76,11 +76,7 @@ def _store_into(m: Machine, target: ast.Subscript | ast.Attribute, holder: Val, 
 
 
 def _channel(ref: str, target: ast.Subscript | ast.Attribute) -> str:
-    if ref.startswith("os.environ"):
-        return "environment"
-    if ref.startswith("sys.path"):
-        return "search path"
-    return "module:" + ref.partition(".")[0]
+    return channel_of(f"{ref}.{target.attr}" if isinstance(target, ast.Attribute) else ref)
 
 
 def delete_target(m: Machine, target: ast.expr) -> None:

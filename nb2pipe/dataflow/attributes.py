@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nb2pipe.dataflow.contents import field_of
 from nb2pipe.dataflow.effects import Keywords, apply_effect, inside, namespace_of
 from nb2pipe.dataflow.filecalls import Special, plain_text
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.machine import Machine, Place, channel_of
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.shown import note_attribute
 from nb2pipe.dataflow.special import classes_of, touch
@@ -44,7 +44,7 @@ def _attribute_of(m: Machine, base: Val, name: str, place: Place) -> Val:
     if owners:
         methods = [Val(frozenset([m.heap.new("method", base.objs, opaque=True)])) for c in owners if c.method(name)]
         return join(methods) if methods else _held(m, base, name)
-    if base.type == "pathlib.Path" and base.is_const and name == "parent":
+    if base.type == "pathlib.Path" and base.is_const and name == "parent" and base.const[-1:] != ".":
         return Val(type="pathlib.Path", const=base.const.rpartition("/")[0] or ".")
     known = m.tables.attribute(base.type, name)
     if known is None and base.type is not None and base.type not in IMMUTABLE:
@@ -79,13 +79,10 @@ def _held(m: Machine, base: Val, name: str) -> Val:
 def _library_attribute(m: Machine, ref: str, place: Place) -> Val:
     if ref.startswith("os.environ"):
         return Val(ref=ref)
-    if ref == "sys.path":
-        m.channel("search path", "use", place)
-        return Val(ref=ref)
     effect = m.tables.attribute("modules", ref)
     if effect is not None:
         return apply_effect(m, effect, Val(), [], {}, place)
-    m.channel("module:" + ref.partition(".")[0], "use", place)
+    m.channel(channel_of(ref), "use", place)
     return Val(ref=ref)
 
 
@@ -121,7 +118,7 @@ def _setattr(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> V
         use: Access = "set" if len(args) == 3 else "delete"
         run_properties(m, args[0], plain_text(args[1]) if len(args) > 1 else None, use, place, args[2:])
         if args[0].ref is not None:
-            m.channel("module:" + args[0].ref.partition(".")[0], "set", place)
+            m.channel(channel_of(f"{args[0].ref}.{plain_text(args[1]) if len(args) > 1 else None}"), "set", place)
         m.patch_any(args[0])
         m.patch(args[0].objs.union(m.heap.definition(d) for d in args[0].defs), place)
         for index in args[0].objs:

@@ -30,6 +30,7 @@ from nb2pipe.dataflow.effects import (
     unknown_function,
 )
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
+from nb2pipe.dataflow.libraries import LIBRARY_CALLS
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.shown import note_named
 from nb2pipe.dataflow.special import classes_of, is_unknown, lend_all, library_base, own_module, run_hooks, touch
@@ -128,6 +129,10 @@ def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, plac
         instance = Val(given.objs or _bare_instance(m, made).objs, cls=made)
     else:
         instance = _bare_instance(m, made)
+    makes = made.maker("__call__")
+    if makes is not None:  # such as a singleton: it may give an instance that is there already
+        given = call_function(m, makes, [class_value(m, [made]), *args], keywords, place)
+        instance = Val(instance.objs | given.objs, cls=made)
     if init is not None:
         call_function(m, init, [instance, *args], keywords, place)
     elif new is None:
@@ -143,7 +148,8 @@ def _bare_instance(m: Machine, made: Def) -> Val:
     """What `object.__new__` gives."""
     index = m.heap.new(DEFINITION + made.name, opaque=True)
     m.heap.instance(index, made)
-    if made.method("__del__") is not None:  # it would run once in each process
+    base = m.tables.function(library_base(made) or "")
+    if made.method("__del__") is not None or (base is not None and base.unstorable):  # `__del__` would run twice
         m.heap.objs[index].marks = frozenset(["unstorable"])
     return Val(frozenset([index]), cls=made)
 
@@ -233,7 +239,8 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
         return text
     if name in _BY_EQUALITY and any(a.objs for a in args) and not has_views(receiver.type):
         m.compare(v.objs for v in (receiver, *args))
-    type_name = receiver.type or library_base(receiver.cls)
+    bases = {library_base(c) for c in classes_of(m, receiver)}
+    type_name = receiver.type or (bases.pop() if len(bases) == 1 else None)
     effect = m.tables.method(type_name, name) if type_name else None
     if effect is None and type_name not in IMMUTABLE:
         effect = m.tables.method(None, name)
@@ -424,11 +431,6 @@ def _type(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     return Val() if len(args) == 1 else m.unknown()
 
 
-def _history(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    m.say("ipython-api", "`get_ipython()` exists only in a notebook", place, "get_ipython")
-    return m.unknown()
-
-
 _SPECIAL: dict[str, Special] = {
     "builtins.zip": _zip,
     "builtins.enumerate": _enumerate,
@@ -453,5 +455,5 @@ _SPECIAL: dict[str, Special] = {
     "importlib.import_module": _import_module,
     **ATTRIBUTE_CALLS,
     **FILE_CALLS,
-    "IPython.get_ipython": _history,
+    **LIBRARY_CALLS,
 }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from nb2pipe.dataflow.contents import each_of, keys_of
+from nb2pipe.dataflow.filecalls import in_memory
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, is_name, with_suffix
 from nb2pipe.dataflow.properties import run_properties
@@ -98,6 +99,7 @@ def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], key
     if effect.cases:
         effect = effect.given(args[0].type if args else None, _given_words(keywords))
     if effect.unknown:
+        _channels(m, effect, keywords, place)
         return unknown_call(m, receiver, args, keywords, place)
     _mutations(m, effect, receiver, args, keywords, place)
     _channels(m, effect, keywords, place)
@@ -221,7 +223,7 @@ def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         and (path := _at(where, receiver, args, keywords)) is not None
     ]
     for use, path in known:
-        if not _in_memory(path):
+        if not in_memory(path):
             for one in _uses(use, keywords):
                 m.file(one, _as_written(effect, path) if use == "write" else path, place, takes_urls=effect.takes_urls)
     if effect.or_here and not known:
@@ -260,12 +262,6 @@ def _as_written(effect: Effect, path: Val) -> Val:
     if not effect.suffix or not isinstance(path.const, str):
         return path
     return replace(path, const=with_suffix(path.const, effect.suffix, only_without=effect.suffix_if_none))
-
-
-def _in_memory(val: Val) -> bool:
-    """Whether a path argument is not a path but a value: a buffer, an open file (noted when opened), None."""
-    in_memory = ("io.StringIO", "io.BytesIO", "builtins.file", "builtins.NoneType")
-    return val.type in in_memory or (isinstance(val.const, str) and val.const == ":memory:")  # sqlite's own word
 
 
 def _holds_some(m: Machine, holder: Val, prefixes: tuple[str, ...]) -> bool:
@@ -461,6 +457,7 @@ def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
 def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A call of which nothing is known: it may change, keep and return everything that it is given."""
     m.record.unknown_calls.append(place)
+    m.record.called |= callee.objs
     values = [callee, *args, *keywords.values()]
     results = call_back(m, values, place)
     touch(m, values, place)

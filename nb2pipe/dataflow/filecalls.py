@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from nb2pipe.dataflow.contents import remember_each
-from nb2pipe.dataflow.machine import Machine, Place, Template
+from nb2pipe.dataflow.machine import WORKING_DIRECTORY, Machine, Place, Template
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, escaped, formatted, path_joined
 from nb2pipe.dataflow.tables import FileUse
 from nb2pipe.dataflow.values import Val, join, typed
@@ -66,9 +66,24 @@ def _path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     return Val(type="pathlib.Path", const=path_joined(map(_path_text, args)) or ".")
 
 
+def _absolute_path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    m.channel(WORKING_DIRECTORY, "use", place)
+    return _same_path(m, args, keywords, place)
+
+
 def _same_path(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """abspath and its kin: the same file."""
     return Val(type="builtins.str", const=args[0].const) if args else typed("builtins.str")
+
+
+def _working_folder(type_name: str) -> Special:
+    """The folder that the process runs in: where relative paths start."""
+
+    def build(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+        m.channel(WORKING_DIRECTORY, "use", place)
+        return Val(type=type_name, const=".")
+
+    return build
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -79,18 +94,32 @@ def _opened(type_name: str, *, takes_urls: bool = False) -> Special:
         mode = keywords.get("mode") or (args[1] if len(args) > 1 else None)
         text = "r" if mode is None else plain_text(mode) or "r+"
         path = args[0] if args else next((keywords[n] for n in _PATH_NAMES if n in keywords), Val())
+        path = keywords.get("fileobj", path)
+        if in_memory(path):
+            m.mutate(path.objs, place)
+            return _handle(m, type_name, path)
         if not set(text) & set("wxa"):
             m.file("read", path, place, takes_urls=takes_urls)
         if "a" in text:
             m.file("probe", path, place, takes_urls=takes_urls)
         if set(text) & set("wxa+"):
             m.file("write", path, place, takes_urls=takes_urls)
-        made = m.fresh(type_name, path.objs)
-        for index in made.objs:
-            m.heap.objs[index].marks = frozenset(["unstorable"])
-        return made
+        return _handle(m, type_name, path)
 
     return build
+
+
+def _handle(m: Machine, type_name: str, path: Val) -> Val:
+    made = m.fresh(type_name, path.objs)
+    for index in made.objs:
+        m.heap.objs[index].marks = frozenset(["unstorable"])
+    return made
+
+
+def in_memory(val: Val) -> bool:
+    """Whether a path argument is not a path but a value: a buffer, an open file (noted when opened), None."""
+    buffers = ("io.StringIO", "io.BytesIO", "builtins.file", "builtins.NoneType")
+    return val.type in buffers or (isinstance(val.const, str) and val.const == ":memory:")  # sqlite's own word
 
 
 _PATH_NAMES = ("file", "name", "filename")
@@ -202,7 +231,10 @@ FILE_CALLS: dict[str, Special] = {
     "shutil.make_archive": _make_archive,
     **dict.fromkeys(["glob.glob", "glob.iglob", "tensorflow.io.gfile.glob"], _glob),
     **dict.fromkeys(["os.path.join", "tensorflow.io.gfile.join"], _join_paths),
-    **dict.fromkeys(["os.path.abspath", "os.path.realpath", "os.path.normpath", "os.fspath"], _same_path),
+    **dict.fromkeys(["os.path.abspath", "os.path.realpath"], _absolute_path),
+    **dict.fromkeys(["os.path.normpath", "os.fspath"], _same_path),
+    "os.getcwd": _working_folder("builtins.str"),
+    "pathlib.Path.cwd": _working_folder("pathlib.Path"),
     **dict.fromkeys(["pathlib.Path", "pathlib.PurePath"], _path),
 }
 """Functions by their import path."""

@@ -36,12 +36,13 @@ class Suspect:
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """A file that a step may have written or changed: it is an output when a later step reads it. `there`: it existed
-    before."""
+    """A file that a step may have written, changed or removed: it is an output when a later step reads it. `there`: it
+    existed before."""
 
     step: StepFlow
     place: Place
     there: bool
+    does: str = "writes"
 
 
 @dataclass(eq=False, slots=True)
@@ -206,11 +207,20 @@ class _Files:
             now.takes.update({p: self.written[p] for p in self.written if is_inside(p, folder)})
             now.gives[folder] = None
             now.replaced.add(folder)
+        self._without(now, path)
         now.replaced.add(path)
         now.gone.add(path)
         self.pending.pop(path, None)
         if event.perhaps:
-            self.pending[path] = [Pending(now.flow, event.place, there=False)]
+            self.pending[path] = [Pending(now.flow, event.place, there=False, does="removes")]
+
+    def _without(self, now: _Step, path: str) -> None:
+        """A file is removed from a folder beside the notebook: from now on the folder is what the step leaves of it."""
+        folder = path.partition("/")[0]
+        if folder not in (path, *now.gives) and not located(path).fixed and folder != ".." and self._beside(folder):
+            self._take(now, folder)
+            now.gives[folder] = None
+            now.replaced.add(folder)
 
     # --- reading ----------------------------------------------------------------------------------------------------
     def _take(self, now: _Step, path: str) -> bool:
@@ -275,8 +285,8 @@ class _Files:
         if certain and len({p.step.name for p in doubtful}) == 1:
             self._make_given(path, doubtful[-1].step)
             return False
-        writer, reader = doubtful[-1].step.name, now.flow.name
-        message = f"step {writer} writes {path!r} only under a condition, and step {reader} reads it"
+        last, reader = doubtful[-1], now.flow.name
+        message = f"step {last.step.name} {last.does} {path!r} only under a condition, and step {reader} looks for it"
         self._say("hidden-file", message, event.place, path)
         return True
 

@@ -15,6 +15,7 @@ from nb2pipe.dataflow.hidden import (
     channel_findings,
     external_order,
     file_times,
+    moved_files,
     outside_data,
     prepares_files,
     set_ups,
@@ -25,6 +26,7 @@ from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, ModuleFacts, Place
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.modules import accepted, module_facts, own_modules, root_of
 from nb2pipe.dataflow.resolve import Resolver, step_facts
+from nb2pipe.dataflow.restores import settled
 from nb2pipe.dataflow.scopes import bound_names
 from nb2pipe.dataflow.settle import Settlement
 from nb2pipe.dataflow.stored import stored_findings
@@ -100,6 +102,10 @@ def _forward(
         forward.run([statement])
         if statement.step is not None and last[statement.step] == index:
             exits[statement.step] = dict(forward.frame.env)
+    for step in exits:
+        own = [s for s in statements if s.step == step]
+        for statement in own:
+            settled(statement.record, [(s.cell, s.node) for s in own])
     return forward, {name: (entries[name], exits[name]) for name in exits}
 
 
@@ -323,7 +329,7 @@ def _hidden(
 ) -> list[Finding]:
     shared = [s for s in statements if s.step is None]
     steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
-    found = channel_findings(shared, steps)
+    found = channel_findings(shared, steps) + moved_files(statements)
     found += file_flow(flows, statements, here, {root_of(path) for path in modules})
     return found + file_times(flows, statements)
 

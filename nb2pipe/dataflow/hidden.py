@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nb2pipe.dataflow.machine import FileEvent, Place
+from nb2pipe.dataflow.machine import WORKING_DIRECTORY, ChannelEvent, FileEvent, Place
 from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.dataflow.paths import located
 from nb2pipe.findings import Finding, finding
@@ -96,7 +96,7 @@ def _options(statement: Statement) -> set[str]:
     return {c.channel for c in statement.record.channels if c.use == "set" and c.channel.startswith(_REPEATED)}
 
 
-_REPEATED = ("module:", "seed:")
+_REPEATED = ("module:", "seed:", "process")
 
 
 def channel_findings(shared: Sequence[Statement], steps: Sequence[tuple[str, Sequence[Statement]]]) -> list[Finding]:
@@ -123,7 +123,7 @@ def _step_findings(
     said: set[str] = set()
     for event in happening:
         channel = event.channel
-        if event.use in ("set", "seed"):
+        if event.use in ("set", "seed", "back"):
             own.add(channel)
         elif channel not in own and channel not in said and event.use != "advance":
             problem = _problem(step, event, setters, drawn_in if channel in seeded else {})
@@ -135,6 +135,8 @@ def _step_findings(
     for event in happening:
         if event.use in ("set", "seed") and event.channel != "external":
             setters[event.channel] = (step, event.place)
+        elif event.use == "back":
+            setters.pop(event.channel, None)
     return found
 
 
@@ -155,6 +157,42 @@ def _problem(
         )
         return finding("seed-across-steps", message, cell=place.cell, line=place.line, name=channel)
     return None
+
+
+def moved_files(statements: Iterable[Statement]) -> list[Finding]:
+    """Files by a relative path, where the working folder is not the notebook's: the paths of a pipeline start there."""
+    found: list[Finding] = []
+    moved: Place | None = None
+    for statement in (s for s in statements if s.role != "skip"):
+        turns = [c for c in statement.record.channels if c.channel == WORKING_DIRECTORY and c.use in ("set", "back")]
+        left = next((c.place for c in turns if c.use == "set"), moved)
+        if left is not None:
+            found += [_moved(f, left) for f in statement.record.files if _relative(f)]
+            found += [_moved(c, left) for c in statement.record.channels if c.use == "use" and _is_kept(c, statement)]
+        moved = (turns[-1].place if turns[-1].use == "set" else None) if turns else moved
+    return found
+
+
+def _relative(event: FileEvent) -> bool:
+    return event.path is None or not located(event.path).fixed
+
+
+def _is_kept(event: ChannelEvent, statement: Statement) -> bool:
+    """Whether a statement that steps may repeat asks where the working folder is."""
+    return event.channel == WORKING_DIRECTORY and statement.kind == "constant"
+
+
+def _moved(event: FileEvent | ChannelEvent, place: Place) -> Finding:
+    path = event.path if isinstance(event, FileEvent) else "."
+    what = repr(path) if path is not None else "a file"
+    return finding(
+        "hidden-process-state",
+        f"{event.place} names {what}, after {place} changes the folder that relative paths start from",
+        cell=event.place.cell,
+        line=event.place.line,
+        name=WORKING_DIRECTORY,
+        hint="Write paths as they are from the notebook's folder (`data/a.csv`), and leave `chdir` or `%cd` out.",
+    )
 
 
 def _word(channel: str) -> str:

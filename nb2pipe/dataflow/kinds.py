@@ -12,7 +12,9 @@ _IMPORTS = (ast.Import, ast.ImportFrom)
 _CONSTANT_CALLS = frozenset(
     ["re.compile", "typing.TypeVar", "typing.NamedTuple", "collections.namedtuple", "pathlib.Path", "os.path.join"]
     + ["datetime.timedelta", "datetime.date", "datetime.datetime", "decimal.Decimal", "fractions.Fraction"]
+    + ["logging.getLogger", "os.getcwd", "os.path.abspath", "os.path.realpath", "pathlib.Path.cwd", "Path.cwd"]
 )
+_CONSTANT_METHODS = ("resolve", "absolute")
 
 
 def kind(statement: Statement) -> Kind:
@@ -113,6 +115,8 @@ def _plain(target: ast.expr) -> bool:
 
 def _constant_expression(node: ast.expr, statement: Statement) -> bool:
     """Literals, names, arithmetic on them, and calls that only build a value."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CONSTANT_METHODS:
+        return not node.args and not node.keywords and _constant_expression(node.func.value, statement)
     if isinstance(node, ast.Call):
         return chain(node.func) in _CONSTANT_NAMES and all(
             _constant_expression(a, statement) for a in [*node.args, *(k.value for k in node.keywords)]

@@ -16,7 +16,7 @@ from nb2pipe.findings import Finding, finding
 BUILTINS = frozenset(dir(builtins))
 IPYTHON_HISTORY = frozenset(["_", "__", "___", "_i", "_ii", "_iii", "In", "Out", "_dh", "_ih", "_oh", "_exit_code"])
 
-ChannelUse = Literal["set", "use", "seed", "draw", "advance"]
+ChannelUse = Literal["set", "use", "seed", "draw", "advance", "back"]
 
 
 Showing = Literal["name", "module", "module read"]
@@ -49,11 +49,37 @@ UNBOUND = Bound(NOTHING, frozenset(), must=False)
 
 @dataclass(frozen=True, slots=True)
 class ChannelEvent:
-    """State of the process that is not a name: `channel` is "random:numpy", "environment", "module:math", ..."""
+    """State of the process that is not a name: `channel` is "random:numpy", "environment", "module:math", ...
+
+    `use` is "back" where the state is put back as a step had found it.
+    """
 
     channel: str
     use: ChannelUse
     place: Place
+
+
+WORKING_DIRECTORY = "working directory"
+"""The channel of the folder that relative paths start from."""
+
+_STATE = {
+    "os.environ": "environment",
+    "sys.path": "search path",
+    "sys.argv": "arguments",
+    "sys.stdout": "stdout",
+    "sys.stderr": "stderr",
+}
+"""Attributes of modules that are a channel of their own."""
+
+
+def channel_of(ref: str) -> str:
+    """The channel of a module's attribute, by its import path.
+
+    >>> channel_of("sys.stdout"), channel_of("math.pi")
+    ('stdout', 'module:math')
+    """
+    known = next((c for path, c in _STATE.items() if ref == path or ref.startswith(path + ".")), None)
+    return known or "module:" + ref.partition(".")[0]
 
 
 class Template(str):
@@ -117,6 +143,7 @@ class Record:
     unknown_calls: list[Place] = field(default_factory=list)
     defined: list[Def] = field(default_factory=list)
     raised: set[int] = field(default_factory=set)
+    called: set[int] = field(default_factory=set)
     touched: dict[frozenset[int], Val] = field(default_factory=dict)
     shown: dict[tuple[Def, Showing], Place] = field(default_factory=dict)
     lent: dict[int, bool] = field(default_factory=dict)
@@ -225,7 +252,7 @@ class Frame:
                 self.hidden.pop()
 
     def merge(self, branches: list[dict[str, Bound]]) -> None:
-        """Bind every name of the branches to what it may be after them."""
+        """Bind every name of the branches to what it may be after them; no branch binds a comprehension's own names."""
         for name in dict.fromkeys(n for b in branches for n in b):
             before = self.find(name) or UNBOUND
             several = [b.get(name, before) for b in branches]
@@ -237,13 +264,15 @@ class Frame:
                     frozenset().union(*(b.binds for b in several)),
                     all(b.must for b in several),
                 ),
+                leak=True,
             )
 
 
 class Machine:
     """One run of the analysis over a scope; functions get a machine of their own with an empty heap.
 
-    `evaluate` and `execute` are the interpreters of expressions and statements (see interpret.py).
+    `evaluate` and `execute` are the interpreters of expressions and statements (see interpret.py). `found` is the file
+    that the innermost `if` has found to be there, with the depth of its branch: removed in it, it is gone in any case.
     """
 
     def __init__(self, tables: Tables, frame: Frame, heap: Heap, shared: Shared) -> None:
@@ -256,6 +285,7 @@ class Machine:
         self.lines: tuple[str, ...] = ()
         self.place = Place(0, 1, "")
         self.maybe = 0
+        self.found: tuple[str, int] | None = None
         self.unrolled = 1
         self.bind = 0
         self.class_of_self: Def | None = None
@@ -473,7 +503,9 @@ class Machine:
     def file(self, use: FileUse, path: Val, place: Place, *, certain: bool = False, takes_urls: bool = False) -> None:
         """Note what happens to the file at `path`; `certain`: whatever branch it stands in."""
         known = path.const if path.is_const and isinstance(path.const, str) else None
-        self.record.files.append(FileEvent(use, known, place, self.maybe > 0 and not certain, takes_urls))
+        gone = use == "remove" and known is not None and self.found == (known, self.maybe)
+        perhaps = self.maybe > 0 and not certain and not gone
+        self.record.files.append(FileEvent(use, known, place, perhaps, takes_urls))
 
     def say(self, code: str, message: str, place: Place, name: str | None = None) -> None:
         """Note a finding."""

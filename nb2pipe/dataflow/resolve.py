@@ -268,8 +268,17 @@ class Resolver:
         elif all(self._repeatable(o, read) for o in origins):
             self._classify(index, read, place, binds, statement.index)
         else:
-            where = statement.record.reads[read][0]
-            self.problems.append(("shared-computes", f"shared code uses {read}, which a step computes", where, read))
+            self.problems.append(self._not_repeated(index, statement, read))
+
+    def _not_repeated(self, index: int, statement: Statement, read: str) -> tuple[str, str, Place, str]:
+        where = statement.record.reads[read][0]
+        if statement.step is None:
+            return ("shared-computes", f"shared code uses {read}, which a step computes", where, read)
+        message = (
+            f"step {self.steps[index].name} relies on what step {statement.step} sets in {where}, and cannot set it "
+            f"itself: that takes {read}, which a step computes"
+        )
+        return ("hidden-process-state", message, where, read)
 
     def _want_parameter(self, index: int, name: str) -> None:
         flow = self.flows[index]

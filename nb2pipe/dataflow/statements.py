@@ -12,7 +12,7 @@ from nb2pipe.dataflow.calls import call_method, call_value
 from nb2pipe.dataflow.contents import is_plain_class, rounds
 from nb2pipe.dataflow.effects import apply_effect, elements
 from nb2pipe.dataflow.expressions import binary
-from nb2pipe.dataflow.machine import UNBOUND, Bound, Frame, Machine, Place
+from nb2pipe.dataflow.machine import UNBOUND, WORKING_DIRECTORY, Bound, Frame, Machine, Place
 from nb2pipe.dataflow.properties import property_functions
 from nb2pipe.dataflow.special import classes_of, library_base, touch
 from nb2pipe.dataflow.stars import star_names
@@ -222,14 +222,16 @@ def _decorated_once(m: Machine, decorator: _Decorator, val: Val, node: ast.stmt)
 
 def _class(m: Machine, node: ast.ClassDef) -> None:
     bases = [m.evaluate(b) for b in node.bases]
-    for keyword in node.keywords:
-        m.evaluate(keyword.value)
+    keywords = {k.arg: m.evaluate(k.value) for k in node.keywords}
     decorators = [_decorator(m, d) for d in node.decorator_list]
     made = Def(node.name, node, m.cell)
     made.bases = tuple(d for b in bases for d in b.defs if isinstance(d.node, ast.ClassDef))
     made.library_bases = tuple(b.ref for b in bases if b.ref)
+    made.metaclasses = keywords.get("metaclass", Val()).defs
     made.methods = _class_body(m, node, made)
     m.record.defined.append(made)
+    for maker in made.metaclasses:
+        m.heap.hold(m.heap.definition(made), m.heap.definition(maker))
     m.shared.special.update(dict.fromkeys(made.special_methods()))
     if library_base(made) is not None:
         m.shared.subclasses[made] = None
@@ -337,9 +339,26 @@ def _if(m: Machine, node: ast.If) -> None:
         execute(m, node.body)
         return
     m.maybe += 1
-    branches = [_block(m, node.body), _block(m, node.orelse)]
+    before, m.found = m.found, _found_file(m, node.test)
+    branches = [_block(m, node.body)]
+    m.found = before
+    branches.append(_block(m, node.orelse))
     m.maybe -= 1
     _join(m, branches)
+
+
+def _found_file(m: Machine, test: ast.expr) -> tuple[str, int] | None:
+    """The file that `if os.path.exists(path):` asks for and nothing else."""
+    last = m.record.files[-1] if m.record.files else None
+    if last is None or last.use != "probe" or last.path is None or last.place != m.at(test):
+        return None
+    return (last.path, m.maybe) if _is_existence(test) else None
+
+
+def _is_existence(test: ast.expr) -> bool:
+    if not isinstance(test, ast.Call) or any(isinstance(n, ast.Call) for a in test.args for n in ast.walk(a)):
+        return False
+    return ast.unparse(test.func).rpartition(".")[2] in ("exists", "lexists", "isfile", "is_file", "isdir", "is_dir")
 
 
 def _is_main_guard(test: ast.expr) -> bool:
@@ -411,7 +430,7 @@ def _while(m: Machine, node: ast.While) -> None:
 
 
 def _with(m: Machine, node: ast.With | ast.AsyncWith) -> None:
-    swallows = False
+    swallows = moves = False
     for item in node.items:
         val = m.evaluate(item.context_expr)
         special = touch(m, [val], m.at(node))
@@ -424,14 +443,23 @@ def _with(m: Machine, node: ast.With | ast.AsyncWith) -> None:
         if item.optional_vars is not None:
             assign_target(m, item.optional_vars, join([entered, special]) if special.objs else entered)
         swallows = swallows or _swallows(m, item.context_expr, val)
+        moves = moves or val.type == "contextlib.chdir"
     if not swallows:
         execute(m, node.body)
+        _moved_back(m, node, moves=moves)
         return
     m.maybe += 1
     with m.frame.trail() as trail:
         body, ended = _block(m, node.body)
     m.maybe -= 1
     _join(m, [(body, ended), (_left_anywhere(m, trail), False)])
+    _moved_back(m, node, moves=moves)
+
+
+def _moved_back(m: Machine, node: ast.With | ast.AsyncWith, *, moves: bool) -> None:
+    """The end of `with contextlib.chdir(...)`."""
+    if moves:
+        m.channel(WORKING_DIRECTORY, "back", m.at(node))
 
 
 def _swallows(m: Machine, node: ast.expr, val: Val) -> bool:

@@ -9,6 +9,7 @@ from itertools import combinations
 from nb2pipe.dataflow.forward import Forward
 from nb2pipe.dataflow.machine import Place
 from nb2pipe.dataflow.model import Need, Statement, StepFlow
+from nb2pipe.dataflow.places import own_places
 from nb2pipe.dataflow.values import Heap
 from nb2pipe.findings import Finding, finding
 
@@ -21,6 +22,17 @@ _UNSTORABLE_TYPES = {
 
 _WAYS_OUT = {
     "apache_beam": "Build and run the pipeline in one step; let it write what later steps need to files in a folder.",
+    "a generator": "Collect what it gives in a list, in the step that makes it.",
+    "an iterator": "Make a list of it (`list(...)`) in the step that makes it, or use it up there.",
+    "an open file": "Close the file in its step, and open it again in the step that goes on.",
+    "builtins.file": "Read or write all in one step, or open the file again in the step that goes on.",
+    **dict.fromkeys(
+        ("threading", "concurrent", "multiprocessing"),
+        "Start it and wait for it in one step, and hand on what it gives.",
+    ),
+    "hashlib": "Hand on what is to be hashed, or the digest.",
+    "re": "Hand on the texts in it, such as `match.group()`.",
+    "weakref": "Hand on the objects themselves.",
 }
 """What to do about values of a library that cannot be stored, where that is not what always helps."""
 
@@ -43,7 +55,7 @@ def stored_findings(flows: Sequence[StepFlow], statements: Sequence[Statement], 
                     f"{need.name} ({kind}) cannot be stored, and step {flow.name} takes it from step {need.source}"
                 )
                 cell, line = _where(flow, need.name)
-                hint = _WAYS_OUT.get(kind.partition(".")[0])
+                hint = _WAYS_OUT.get(kind, _WAYS_OUT.get(kind.partition(".")[0]))
                 found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name, hint=hint))
             found += _own_pickling(flow, need, reached, forward)
             found += _own_caches(flow, need, reached, forward, data)
@@ -52,7 +64,7 @@ def stored_findings(flows: Sequence[StepFlow], statements: Sequence[Statement], 
             message = f"{', '.join(bundle)} share identity and travel together in one artifact"
             place = flow.joined_at[bundle]
             found.append(finding("alias-across-steps", message, cell=place.cell, line=place.line, name=bundle[0]))
-    return found
+    return found + _placed(flows, statements)
 
 
 # --- Keras ----------------------------------------------------------------------------------------------------------
@@ -142,3 +154,21 @@ def _where(flow: StepFlow, name: str) -> tuple[int, int]:
     if len(words) > 3 and words[0] == "cell" and words[1].isdigit():
         return int(words[1]), int(words[3].rstrip(":"))
     return flow.cells[0], 1
+
+
+def _placed(flows: Sequence[StepFlow], statements: Sequence[Statement]) -> list[Finding]:
+    """Paths that lead into the folder of another step's process."""
+    places = {f.name: own_places(statements[i] for i in f.statements) for f in flows}
+    found: list[Finding] = []
+    for flow in flows:
+        for need in flow.inputs.values():
+            place = places[need.source].get(need.name)
+            if place is not None:
+                cell, line = _where(flow, need.name)
+                message = (
+                    f"step {flow.name} takes {need.name} from step {need.source}, a path to where that step "
+                    f"ran ({place}): each step runs in a folder of its own"
+                )
+                hint = "Hand on a path that starts from the notebook's folder (`data/a.csv`), or make it in each step."
+                found.append(finding("hidden-file", message, cell=cell, line=line, name=need.name, hint=hint))
+    return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nb2pipe.dataflow.machine import Bound, Frame, Machine, Place, Record
+from nb2pipe.dataflow.restores import body_of, settled
 from nb2pipe.dataflow.scopes import Function, arguments, bound_names, scope
 from nb2pipe.dataflow.values import Def, Heap, Val, join
 
@@ -267,6 +268,7 @@ def _run_body(m: Machine, made: Def, arguments_: Mapping[str, Val]) -> Summary:
     returns = _outward(join(frame.returns) if frame.returns else Val(type="builtins.NoneType", const=None))
     if names.generator:
         returns = Val(frozenset([heap.new("builtins.generator", returns.objs)]), "builtins.generator")
+    settled(inner.record, body_of(made))
     writes = {n: (_outward(b.val), b.must) for n, b in frame.env.items() if n not in frame.own}
     return Summary(heap, symbols, inner.record, returns, writes, frame.seen)
 
@@ -371,11 +373,19 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
     m.record.compared |= real.several(record.compared)
     m.compare([real.several(record.equalled)])
     m.record.raised |= real.several(record.raised)
+    _call_held(m, real.several(record.called), place)
     _pass_on(m, record, place)
     real.edges()
     for name, (val, must) in summary.writes.items():
         _write(m, name, real.val(val), must and certain, place)
     return real.val(summary.returns)
+
+
+def _call_held(m: Machine, callees: frozenset[int], place: Place) -> None:
+    """A call of what a function was given, or found outside: the functions of the notebook among it run."""
+    m.record.called |= callees
+    for index in sorted(callees & m.heap.defined.keys()):
+        mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
 
 
 def _pass_on(m: Machine, record: Record, place: Place) -> None:
@@ -396,7 +406,7 @@ def _pass_on(m: Machine, record: Record, place: Place) -> None:
 
 def _write(m: Machine, name: str, val: Val, must: bool, place: Place) -> None:
     if must:
-        m.assign(name, val, place)
+        m.assign(name, val, place, leak=True)
         return
     with m.frame.layer() as branch:
         m.assign(name, val, place)

@@ -53,8 +53,8 @@ class Def:
     `methods` are a class's own, `properties` its property functions, `bases` its base classes in the notebook. Of a
     function, `defaults` are the values of its defaults, `captures` the variables of the enclosing function that it
     reads, `home` the scope that it was made in, and `wraps` the functions that a decorator put inside it. `factories`
-    are what makes the defaults of a dataclass's fields, anew for each instance. `literals` are those
-    attributes of a class that are literals, until one is set anew.
+    are what makes the defaults of a dataclass's fields, anew for each instance; `metaclasses` are what makes a class
+    itself. `literals` are those attributes of a class that are literals, until one is set anew.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Def:
     wraps: tuple[Def, ...] = ()
     properties: dict[tuple[str, Access], Def] = field(default_factory=dict)
     factories: tuple[Val, ...] = ()
+    metaclasses: tuple[Def, ...] = ()
     literals: dict[str, Val] = field(default_factory=dict)
 
     def method(self, name: str) -> Def | None:
@@ -78,6 +79,11 @@ class Def:
         if name in self.methods:
             return self.methods[name]
         return next((m for b in self.bases if (m := b.method(name))), None)
+
+    def maker(self, name: str) -> Def | None:
+        """The method `name` of what makes the class, or a class that it is made from."""
+        found = (m for c in self.metaclasses if (m := c.method(name)))
+        return next(found, None) or next((m for b in self.bases if (m := b.maker(name))), None)
 
     def accessors(self, name: str | None, use: Access) -> list[Def]:
         """The property functions, own or inherited, that such a use of the attribute runs; None: of any attribute."""
@@ -95,6 +101,7 @@ class Def:
         """Whatever may run when the definition is used: itself, methods, properties, what a decorator put inside."""
         makers = [d for f in self.factories for d in f.defs]
         own = [self, *self.methods.values(), *self.properties.values(), *makers, *self.wraps]
+        own += [f for c in self.metaclasses for f in c.functions()]
         return own + [f for b in self.bases for f in b.functions()]
 
     @property

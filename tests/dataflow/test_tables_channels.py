@@ -75,7 +75,7 @@ def _statement(code: str) -> Statement:
         ("sns.set_theme()", {"set module:matplotlib", "set module:seaborn"}),
         ("plt.plot([1])", {"use figure"}),
         ("time.time()", {"use clock"}),
-        ("dt.datetime.now()", {"use clock"}),
+        ("dt.datetime.now()", {"use clock", "use time zone"}),
         ("dt.datetime(2024, 1, 1)", set()),
         ("subprocess.run(['ls'])", {"set external"}),
         ("requests.get('u')", {"set external"}),

@@ -102,6 +102,8 @@ def _pickler(stream: Any, value: Any) -> pickle.Pickler:
             if isinstance(obj, type) and (name := _other_name(obj)):
                 return getattr, (sys.modules[obj.__module__], name)
             reduced = super().reducer_override(obj)
+            if isinstance(reduced, tuple) and reduced[0].__name__ == "_make_skeleton_class":
+                return _class_again, (reduced[0], *reduced[1]), *reduced[2:]
             return _with_own_cells(obj, reduced) if isinstance(obj, types.FunctionType) else reduced
 
     for name, module in list(sys.modules.items()):
@@ -124,6 +126,29 @@ def _with_own_cells(function: types.FunctionType, reduced: Any) -> Any:
         return reduced
     make, arguments, *rest = reduced
     return (make, (*arguments[:-1], function.__closure__), *rest)
+
+
+def _class_again(make: Any, metaclass: type, name: str, bases: tuple[type, ...], *rest: Any) -> Any:
+    """Make a class once more, without what its metaclass and bases did when it was defined: they
+    would enter it into their registries again, and know nothing of the words in `class C(B, key=1)`.
+    """
+    aside = [
+        (cls, hook, vars(cls)[hook])
+        for hook, classes in (
+            ("__init_subclass__", {c: None for b in bases for c in b.__mro__}),
+            ("__new__", metaclass.__mro__),
+            ("__init__", metaclass.__mro__),
+        )
+        for cls in classes
+        if cls.__module__.startswith(("__main__", f"{__package__}.")) and hook in vars(cls)
+    ]
+    for cls, hook, _ in aside:
+        type.__delattr__(cls, hook)
+    try:
+        return make(metaclass, name, bases, *rest)
+    finally:
+        for cls, hook, value in aside:
+            type.__setattr__(cls, hook, value)
 
 
 HEAP_TYPE = 1 << 9  # of the flags of a type: it was made by a `class` statement

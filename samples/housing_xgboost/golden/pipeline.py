@@ -76,7 +76,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -100,7 +100,7 @@ def load(
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def prepare(
@@ -197,7 +197,7 @@ def train(
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "xgboost==3.2.0",
     ],
 )
@@ -231,7 +231,7 @@ def evaluate(
         "cloudpickle==3.1.3",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "xgboost==3.2.0",
     ],
 )

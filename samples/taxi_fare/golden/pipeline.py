@@ -76,7 +76,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -98,7 +98,7 @@ def load(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def clean(
@@ -121,7 +121,7 @@ def clean(
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "scikit-learn==1.9.1",
     ],
 )
@@ -156,7 +156,7 @@ def features(
         "cloudpickle==3.1.3",
         "joblib==1.6.0",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "scikit-learn==1.9.1",
     ],
 )
@@ -191,7 +191,7 @@ def train(
         "joblib==1.6.0",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "scikit-learn==1.9.1",
     ],
 )

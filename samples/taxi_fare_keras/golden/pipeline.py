@@ -76,7 +76,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -99,7 +99,7 @@ def load(
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def split(
@@ -170,7 +170,7 @@ def train(
         "keras==3.15.1",
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "tensorflow==2.21.0",
         "tf-keras==2.21.0",
     ],

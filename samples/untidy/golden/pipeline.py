@@ -76,7 +76,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def load(
@@ -99,7 +99,7 @@ def load(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def clean(
@@ -127,7 +127,7 @@ def clean(
     packages_to_install=[
         "numpy==2.4.6",
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def rank(
@@ -154,7 +154,7 @@ def rank(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "pandas==3.1.1",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
     ],
 )
 def report(
