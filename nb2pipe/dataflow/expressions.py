@@ -150,7 +150,8 @@ def _of_library(m: Machine, node: ast.BinOp, left: Val, right: Val) -> Val | Non
     name = _BUILDING.get(type(node.op))
     if name is None:
         return None
-    for receiver, other, method in ((left, right, f"__{name}__"), (right, left, f"__r{name}__")):
+    built_on = replace(left, objs=left.objs | m.heap.elements(left.objs))  # collections in a tuple, a list or a dict
+    for receiver, other, method in ((left, right, f"__{name}__"), (right, built_on, f"__r{name}__")):
         row = m.tables.method(receiver.type, method) if receiver.type else None
         if row is not None:
             return apply_effect(m, row, receiver, [other], {}, m.at(node))

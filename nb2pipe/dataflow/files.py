@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nb2pipe.dataflow.machine import FileEvent, Place
 from nb2pipe.dataflow.model import Statement, StepFlow
-from nb2pipe.dataflow.paths import Location, escaped, glob_of, is_inside, located, overlap, placeholders
+from nb2pipe.dataflow.paths import ANYTHING, Location, escaped, glob_of, is_inside, located, overlap, placeholders
 from nb2pipe.findings import Finding, finding
 
 _SUFFIXES = frozenset(
@@ -120,7 +120,8 @@ class _Files:
         runs = _runs_program(statement)
         if runs is not None:
             self.programs.append((now.flow.name, runs))
-            for word in _words(statement):
+            known = {located(e.path.removesuffix(ANYTHING)).path for e in statement.record.files if e.path is not None}
+            for word in (word for word in _words(statement) if word not in known):
                 self._mentioned(now, word, runs)
         for text, place in statement.record.mentions:
             self._mentioned(now, located(text).path, place)

@@ -118,8 +118,44 @@ found = result.metrics().query(beam.metrics.MetricsFilter().with_name("numbers")
     ("step:tell", "print(found)"),
 ]
 
+BESIDE = [
+    ("shared", IMPORTS + "import os"),
+    ("step:make", "os.makedirs('out', exist_ok=True)\nopen('out/old.txt', 'w').write('old')"),
+    ("step:write", "with beam.Pipeline() as p:\n    p | beam.Create(['x']) | beam.io.WriteToText('out/new')"),
+    ("step:list", "print(sorted(glob.glob('out/*')))"),
+]
+STATE = [
+    ("shared", IMPORTS + "from apache_beam.coders import StrUtf8Coder\n"
+     "from apache_beam.transforms.userstate import BagStateSpec"),
+    (
+        "step:make",
+        """\
+mark = "!"
+class Seen(beam.DoFn):
+    BEFORE = BagStateSpec("before", StrUtf8Coder())
+    def setup(self):
+        self.mark = mark
+    def process(self, pair, before=beam.DoFn.StateParam(BEFORE)):
+        found = sorted(before.read())
+        before.add(pair[1])
+        yield pair[0], len(found), self.mark
 
-@pytest.mark.parametrize("cells", [FILES, LATE, CLASSES], ids=["files", "late", "classes"])
+p = beam.Pipeline()
+left = p | "left" >> beam.Create([("a", "1"), ("a", "2")])
+right = p | "right" >> beam.Create([("b", "3")])
+counted = (left, right) | beam.Flatten() | beam.ParDo(Seen())
+sided = counted | beam.Map(lambda row, all: (*row, len(all)), all=beam.pvalue.AsList(right))
+sided | beam.combiners.ToList() | beam.Map(sorted) | beam.Map(print)
+p.run().wait_until_finish()
+""",
+    ),
+    ("step:tell", "print(mark)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "cells", [FILES, LATE, CLASSES, BESIDE, STATE], ids=["files", "late", "classes", "beside", "state"]
+)
 def test_pipeline_equals_notebook(cells: list[tuple[str, str]], tmp_path: Path) -> None:
     outcome = quick.compare_apart(cells, tmp_path, ["apache_beam"], TRIPS)
     assert outcome.kind == "equal", outcome
