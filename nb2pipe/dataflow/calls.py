@@ -35,7 +35,7 @@ from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.shown import note_named
 from nb2pipe.dataflow.special import classes_of, is_unknown, lend_all, library_base, own_module, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
-from nb2pipe.dataflow.texts import run_text, string_references
+from nb2pipe.dataflow.texts import formula_references, run_text, string_references
 from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, constant, join, typed
 
 
@@ -57,6 +57,7 @@ def call(m: Machine, node: ast.Call) -> Val:
     args, keywords = _arguments(m, node)
     if callee.ref in ("builtins.eval", "builtins.exec"):
         return run_text(m, callee.ref, node, place)
+    formula_references(m, callee.ref, [*args, *keywords.values()], place)
     return call_value(m, callee, args, keywords, place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.paths import ANYTHING
@@ -55,7 +56,22 @@ def _read_references(m: Machine, text: str, place: Place) -> None:
                 break
             name += letter
         if name:
-            m.record.strings.add(name)
-            if m.frame.symbols is not None and m.frame.find(name) is None:
-                m.record.dynamic.add(f"@{name}")  # pandas looks among the function's own names, and globals
-            m.read(name, place)
+            _read_in_text(m, name, place)
+
+
+def _read_in_text(m: Machine, name: str, place: Place) -> None:
+    m.record.strings.add(name)
+    if m.frame.symbols is not None and m.frame.find(name) is None:
+        m.record.dynamic.add(f"@{name}")  # looked up among the function's own names, and globals
+    m.read(name, place)
+
+
+def formula_references(m: Machine, ref: str | None, values: list[Val], place: Place) -> None:
+    """`smf.ols("y ~ np.log(x)", data)` reads `np`: a name of a formula that is none of the data's is the notebook's."""
+    if ref is None or not ref.startswith("statsmodels.formula."):
+        return
+    for val in values:
+        names = re.findall(r"(?<![\w.])[^\W\d]\w*", val.const) if isinstance(val.const, str) else []
+        for name in dict.fromkeys(names):
+            if m.frame.find(name) is not None or m.frame.outside(name) is not None:
+                _read_in_text(m, name, place)

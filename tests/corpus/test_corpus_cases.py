@@ -12,7 +12,19 @@ import pytest
 import quick
 
 CASES = catalogue.everything()
-LIBRARIES = ("numpy", "pandas", "sklearn", "matplotlib", "joblib", "pyarrow", "scipy", "xgboost", "seaborn", "lightgbm")
+LIBRARIES = (
+    "numpy",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "joblib",
+    "pyarrow",
+    "scipy",
+    "xgboost",
+    "seaborn",
+    "lightgbm",
+    "statsmodels",
+)
 HEAVY = ("tensorflow", "keras", "tf_keras", "torch")
 """Notebooks with these run in forks of a process that has not used them: of one that has they may hang."""
 
