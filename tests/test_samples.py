@@ -31,6 +31,7 @@ INSTALL_AND_RUN = f"pip install -e '.[samples]' && {RUN_COMMAND}"
 INSTALL_AND_TEST = "pip install -e '.[dev]' && pytest"
 
 NEEDS = {
+    "baby_weight": ["apache_beam", "tensorflow", "tf_keras"],
     "digits_torch": ["torch"],
     "housing_xgboost": ["xgboost"],
     "taxi_fare_beam": ["apache_beam"],
