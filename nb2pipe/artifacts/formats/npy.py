@@ -18,14 +18,17 @@ def save_npy(value: Any, folder: Path) -> None:
     if not (array or isinstance(value, np.generic)) or dtype.kind not in kinds or dtype.metadata:
         raise ValueError(f"npy would not keep a {type(value).__name__} of {dtype}")
     compact = np.array(value, order="K")  # a view keeps the order in which sums go through it
-    np.save(folder / "array.npy", compact, allow_pickle=False)
+    name = "array.npy" if value.flags.writeable or not array else "readonly.npy"
+    np.save(folder / name, compact, allow_pickle=False)
 
 
 def load_npy(folder: Path) -> Any:
-    """Read what `save_npy` wrote."""
+    """Read what `save_npy` wrote; an array that nobody could write to is one again."""
     import numpy as np
 
-    array = np.load(folder / "array.npy", allow_pickle=False)
+    path = next(folder.glob("*.npy"))
+    array = np.load(path, allow_pickle=False)
+    array.flags.writeable = path.name == "array.npy"
     return array if array.ndim else array[()]
 
 
