@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import ast
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
@@ -37,9 +38,10 @@ def _draws(statement: Statement) -> bool:
     return any(event.channel == "figure" for event in statement.record.channels)
 
 
-def _pyplot(flow: Flow, own: Iterable[Statement]) -> str:
+def _pyplot(flow: Flow, own: Sequence[Statement]) -> str:
     """The name under which the step's own code knows pyplot, "" when it has none."""
-    read = {name for statement in own for name in statement.record.reads}
+    mentioned = {n.id for s in own for n in ast.walk(s.node) if isinstance(n, ast.Name)}
+    read = mentioned & {name for statement in own for name in statement.record.reads}
     named = {n for s in flow.statements for n, val in s.values.items() if val.ref == _PYPLOT}
     others = {n for s in flow.statements for n, val in s.values.items() if val.ref != _PYPLOT}
     return min(read & named - others, default="")
