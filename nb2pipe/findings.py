@@ -383,8 +383,8 @@ CODES: dict[str, Code] = {
     ),
     "cache-across-steps": Code(
         "error",
-        "A cached function is called in several steps, each begins with an empty cache, and that can be noticed.",
-        "Call it in one step, or take the cache off it.",
+        "A cached or traced function is called in several steps: each begins with an empty cache, which can be noticed.",
+        "Call it in one step, or take the cache off it (of a traced one: what is not TensorFlow).",
     ),
     # --- submitting ---------------------------------------------------------------------------------------------
     "not-a-platform": Code(

@@ -1,4 +1,5 @@
-"""Functions that remember what they gave (`functools.lru_cache`): each step begins with an empty memory."""
+"""Functions that remember what they gave (`functools.lru_cache`), or how they were traced (`tf.function`): each step
+begins with an empty memory."""
 
 from __future__ import annotations
 
@@ -20,10 +21,13 @@ _HARMLESS = ("module:", "text of:", "figure")
 
 
 def cache_problem(statement: Statement, forward: Forward, statements: Sequence[Statement]) -> str:
-    """Why an empty cache could be noticed by who calls the cached functions of a definition; "" when it cannot."""
+    """Why who calls the cached or traced functions of a definition could notice that a step begins without what they
+    remember; "" when nobody can."""
     for made in statement.record.defined:
         for one in [made, *made.methods.values()]:
-            if one.cached and (why := _why(one, statement, forward, statements)):
+            why = _why(one, statement, forward, statements) if one.cached else ""
+            why = why or (_why_traced(one, statement, forward, statements) if one.traced else "")
+            if why:
                 return why
     return ""
 
@@ -45,6 +49,30 @@ def _why(made: Def, statement: Statement, forward: Forward, statements: Sequence
     if forward.heap.reach(given) & mutated:
         return "what it gave is changed"
     return UNKNOWN if record.unknown_calls else ""
+
+
+_IN_PYTHON = ("stdout", "random:random", "random:numpy")
+
+
+def _why_traced(made: Def, statement: Statement, forward: Forward, statements: Sequence[Statement]) -> str:
+    """Python code runs once for each kind of arguments, TensorFlow's in every call; only the first could be noticed."""
+    objs = forward.heap.objs
+    there = range(len(objs))
+    record = _effects(made, forward)
+    event = next((e for e in record.channels if e.channel in _IN_PYTHON), None)
+    if event is not None:
+        return "it prints" if event.channel == "stdout" else "it draws a number only when it is traced"
+    if record.written:
+        return "it binds variables of the notebook"
+    if any(i in there and (objs[i].type or "").startswith("builtins.") for i in record.mutated):
+        return "it changes values of the notebook only when it is traced"
+    bound = Counter(n for s in statements for n in statement.frees & s.writes.keys() if _is_python(s.values.get(n)))
+    changed = min((n for n, count in bound.items() if count > 1), default=None)
+    return f"it reads {changed}, which changes" if changed is not None else ""
+
+
+def _is_python(val: Val | None) -> bool:
+    return val is not None and (val.type or "").startswith("builtins.")
 
 
 def _effects(made: Def, forward: Forward) -> Record:

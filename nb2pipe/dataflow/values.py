@@ -107,7 +107,15 @@ class Def:
     @property
     def cached(self) -> bool:
         """Whether the function remembers what it gave: `@lru_cache`, `@functools.cache`."""
-        return any(_CACHE.search(ast.unparse(d)) for d in getattr(self.node, "decorator_list", ()))
+        return self._decorated(_CACHE)
+
+    @property
+    def traced(self) -> bool:
+        """Whether its Python code runs only when it is traced: `@tf.function`, `@jax.jit`."""
+        return self._decorated(_TRACED)
+
+    def _decorated(self, pattern: re.Pattern[str]) -> bool:
+        return any(pattern.search(ast.unparse(d)) for d in getattr(self.node, "decorator_list", ()))
 
     @property
     def library_base(self) -> str | None:
@@ -121,6 +129,7 @@ class Def:
 
 
 _CACHE = re.compile(r"^(?:\w+\.)*(?:lru_)?cache\b")
+_TRACED = re.compile(r"^(?:(?:tf|tensorflow)\.function|jax\.jit)\b")
 _EXPLICIT = ("__init__", "__new__", "__init_subclass__", "__class_getitem__", "__call__")
 
 

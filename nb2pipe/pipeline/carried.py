@@ -22,11 +22,11 @@ def carried_findings(placer: Placer) -> list[Finding]:
 
 
 def _caches(placer: Placer) -> Iterator[Finding]:
-    """A cached function starts with an empty cache in each step that calls it."""
+    """A function that remembers begins with nothing in each step that calls it."""
     for statement in placer.statements:
         if statement.cache and len(placer.users(statement.index)) > 1:
             name = next(iter(statement.writes), "")
-            message = f"the cache of {name} starts empty in each step that calls it, and {statement.cache}"
+            message = f"{name} begins without its cache or traces in each step that calls it, and {statement.cache}"
             found = finding("cache-across-steps", message, cell=statement.cell, line=statement.first, name=name)
             yield replace(found, severity="warning") if statement.cache == UNKNOWN else found
 
