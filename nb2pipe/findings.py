@@ -383,7 +383,7 @@ CODES: dict[str, Code] = {
     ),
     "cache-across-steps": Code(
         "error",
-        "A cached or traced function is called in several steps: each begins with an empty cache, which can be noticed.",
+        "A cached or traced function is called in several steps: each begins without its cache, and that shows.",
         "Call it in one step, or take the cache off it (of a traced one: what is not TensorFlow).",
     ),
     # --- submitting ---------------------------------------------------------------------------------------------
