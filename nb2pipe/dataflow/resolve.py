@@ -206,6 +206,8 @@ class Resolver:
         """Repeat a step's definition, import or constant in another step, if it means the same there."""
         if not self._repeatable(origin, name) or self._hides(index, origin.record.builtins):
             return False
+        if self._held_elsewhere(index, origin, name):
+            return False
         for read, (_, binds) in origin.record.reads.items():
             if not self._same_at(index, read, binds):
                 self.flows[self._position_of(origin.index)].by_value.add(name)
@@ -214,6 +216,12 @@ class Resolver:
         for read, (_, binds) in origin.record.reads.items():
             self._classify(index, read, place, binds, origin.index)
         return True
+
+    def _held_elsewhere(self, index: int, origin: Statement, name: str) -> bool:
+        """Whether other names hold what is changed of a definition when step `index` begins: `kept = f.__defaults__`."""
+        held = self.heap.reach(origin.values.get(name, Val()).objs) & self.mutated
+        others = (b.val.objs for n, b in self.steps[index].entry.items() if n != name) if held else ()
+        return any(self.heap.reach(objs) & held for objs in others)
 
     def _hides(self, index: int, builtins: Iterable[str]) -> bool:
         """Whether one of these builtins has another meaning when step `index` begins."""
