@@ -218,7 +218,7 @@ class Resolver:
         return True
 
     def _held_elsewhere(self, index: int, origin: Statement, name: str) -> bool:
-        """Whether other names hold what is changed of a definition when step `index` begins: `kept = f.__defaults__`."""
+        """Whether other names hold what changes of a definition when step `index` begins: `kept = f.__defaults__`."""
         held = self.heap.reach(origin.values.get(name, Val()).objs) & self.mutated
         others = (b.val.objs for n, b in self.steps[index].entry.items() if n != name) if held else ()
         return any(self.heap.reach(objs) & held for objs in others)
