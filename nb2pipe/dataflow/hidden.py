@@ -108,7 +108,18 @@ def channel_findings(shared: Sequence[Statement], steps: Sequence[tuple[str, Seq
     for name, statements in steps:
         happening = [e for s in statements for e in events([s]) if e.channel not in _options(s)]
         found += _step_findings(name, happening, seeded, setters, drawn_in)
-    return found
+    said = any(f.name == "environment" for f in found)
+    return found if said else found + _environment_left(setters.get("environment"), [name for name, _ in steps])
+
+
+def _environment_left(last: tuple[str, Place] | None, steps: Sequence[str]) -> list[Finding]:
+    """The environment that a step leaves set, when others come after it: what libraries read there nobody can see."""
+    if last is None or last[0] == steps[-1]:
+        return []
+    step, place = last
+    message = f"the steps after {step} do not have what {place} sets in the environment, and a library may read it"
+    name = "environment"
+    return [finding("hidden-process-state", message, cell=place.cell, line=place.line, name=name, severity="warning")]
 
 
 def _step_findings(
