@@ -153,6 +153,7 @@ class Parameter:
     `type` is one of "int", "float", "str", "bool", "list", "dict", "None"; `default` is the literal's value and
     `source` its text; `help` is the comment beside or above it, without the search space. What a run gives may not be
     less than `least`, and as a text it must match `form` (a regular expression) as a whole, unless these are None.
+    `option`: it says something to a library that steps use, and the notebook has no such name.
     """
 
     name: str
@@ -165,3 +166,4 @@ class Parameter:
     help: str = ""
     least: int | None = None
     form: str | None = None
+    option: bool = False

@@ -39,6 +39,7 @@ def option_parameters(
             help=option.meaning,
             least=option.least,
             form=option.form,
+            option=True,
         )
         for option in options
     }

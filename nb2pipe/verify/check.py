@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from nb2pipe.codegen.write import write
+from nb2pipe.findings import finding
 from nb2pipe.pipeline.graph import graph
 from nb2pipe.pipeline.values import parse_value
-from nb2pipe.targets.base import RunResult, StepResult, parameter_texts, read_map
+from nb2pipe.targets.base import ParameterError, RunResult, StepResult, parameter_texts, read_map
 from nb2pipe.targets.local import Part, run, sigterm_interrupts
 from nb2pipe.targets.process import Process
 from nb2pipe.targets.warm import Warm
@@ -64,6 +65,7 @@ def verify(
     started = time.monotonic()
     described = graph(subject.pipeline, subject.project.package)
     texts = parameter_texts(described, parameters or {})
+    _refuse_options(subject, parameters or {})
     kinds = {p["name"]: p["type"] for p in described["parameters"]}
     given = {name: parse_value(kinds[name], texts[name]) for name in parameters or {}}
     with tempfile.TemporaryDirectory(prefix="nb2pipe-verify-") as folder, steady_hashes(), sigterm_interrupts():
@@ -76,6 +78,15 @@ def verify(
         finally:
             bench.close()
     return Verification(main, others, time.monotonic() - started, expected, workers)
+
+
+def _refuse_options(subject: Subject, parameters: Mapping[str, Any]) -> None:
+    """Raises ParameterError for parameters that only the pipeline has: the notebook would run without them."""
+    options = [p.name for p in subject.pipeline.parameters if p.option and p.name in parameters]
+    if options:
+        message = f"{options[0]} is a parameter of the pipeline alone: the notebook cannot run with it."
+        hint = "Leave it out: notebook and pipeline are compared as the notebook says."
+        raise ParameterError([finding("unknown-parameter", message, name=options[0], hint=hint)])
 
 
 @contextmanager

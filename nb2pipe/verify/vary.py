@@ -14,7 +14,7 @@ def varied(parameters: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[
     `given` are the values of the run that is varied. Texts and None keep their value, unless they have choices.
     """
     found = {}
-    for parameter in parameters:
+    for parameter in (p for p in parameters if not p.option):
         before = given.get(parameter.name, parameter.default)
         value = _other(before, parameter.search)
         if type(value) is type(before) and value != before:

@@ -330,3 +330,9 @@ def test_a_missing_display_is_a_difference(tmp_path: Path) -> None:
     cells = [("step:a", "x = sum([1])\ndisplay(x)"), ("step:b", "print(x)")]
     found = verified(tmp_path, cells, ("book/steps/a.py", "    display(x)", "    pass"))
     assert rows(found)["a.stdout"] == "different"
+
+
+def test_a_parameter_that_only_the_pipeline_has_is_refused(tmp_path: Path) -> None:
+    query = "from google.cloud import bigquery\nrows = bigquery.Client().query('SELECT 1').to_dataframe()"
+    with pytest.raises(ParameterError, match="bigquery_rows is a parameter of the pipeline alone"):
+        verified(tmp_path, [("step:load", query)], parameters={"bigquery_rows": 1})

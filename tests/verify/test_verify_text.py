@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,3 +74,7 @@ def test_varied(default: Any, search: Search | None, other: Any) -> None:
 
 def test_given_values_are_varied() -> None:
     assert varied((parameter(3),), {"p": 7}) == {"p": 8}
+
+
+def test_what_only_the_pipeline_has_is_not_varied() -> None:
+    assert varied((replace(parameter(3), option=True),), {}) == {}
