@@ -18,6 +18,7 @@ from nb2pipe import options as options_
 from nb2pipe.documents import Json, finding_json, parameter_json, plain_steps, step_documents
 from nb2pipe.findings import Finding, Nb2pipeError, Refused, errors, finding
 from nb2pipe.notebook.model import Cell, Layout, Notebook, Parameter, PyCell
+from nb2pipe.notebook.order import order_findings
 from nb2pipe.notebook.parameters import parameters as parameters_of
 from nb2pipe.notebook.read import read
 from nb2pipe.notebook.secrets import secret_findings
@@ -91,6 +92,7 @@ class Conversion:
         """What is said before the dataflow is looked at."""
         own = [*self._option_findings, *self.notebook.findings, *self.layout.findings, *self.declared[1]]
         own += secret_findings(self.notebook, self.layout)
+        own += order_findings(self.notebook, self.layout)
         return tuple(dict.fromkeys([*own, *(f for c in self.cells for f in c.findings)]))
 
     @cached_property

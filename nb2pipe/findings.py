@@ -112,6 +112,11 @@ CODES: dict[str, Code] = {
         "A key, a token or a password stands in a cell.",
         "Take it out, make it invalid, and tag the step `secret:NAME:KEY:ENV`: then `os.environ['ENV']` has it.",
     ),
+    "run-order": Code(
+        "note",
+        "The cells were last run in another order than they stand in.",
+        "Restart the kernel and run all cells, to see whether the notebook still does what it did.",
+    ),
     "literal-in-code": Code(
         "note", "A literal deserves to be a parameter.", "Put it into a cell of its own, tagged `parameters`."
     ),

@@ -29,7 +29,7 @@ from nb2pipe.dataflow.effects import (
     unknown_call,
     unknown_function,
 )
-from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, plain_text, text_method
+from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, text_method
 from nb2pipe.dataflow.libraries import LIBRARY_CALLS
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.shown import note_named
@@ -418,14 +418,6 @@ def _super(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val
     return Val(objs, library_base(own), cls=base)
 
 
-def _import_module(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
-    name = plain_text(args[0]) if args else None
-    if name is not None:
-        return Val(ref=name)
-    m.say("dynamic-code", "a module whose name is made at run time is imported", place)
-    return m.unknown()
-
-
 def _type(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     if len(args) == 1 and classes_of(m, args[0]):
         return class_value(m, classes_of(m, args[0]))
@@ -452,8 +444,6 @@ _SPECIAL: dict[str, Special] = {
     "builtins.str": _str,
     "builtins.super": _super,
     "builtins.type": _type,
-    "builtins.__import__": _import_module,
-    "importlib.import_module": _import_module,
     **ATTRIBUTE_CALLS,
     **FILE_CALLS,
     **LIBRARY_CALLS,

@@ -21,13 +21,12 @@ class Slice:
     """The steps of a tuning, each group in the order of the pipeline.
 
     `before` run once, all trials take what they give; `trial` run in every trial; what is in neither is not needed for
-    the objective. `tuned` are the parameters with a search space that change the objective, `idle` those that do not.
+    the objective. `tuned` are the parameters with a search space that change the objective.
     """
 
     before: tuple[str, ...]
     trial: tuple[str, ...]
     tuned: tuple[str, ...]
-    idle: tuple[str, ...]
 
 
 def trial_slice(graph: Json) -> Slice:
@@ -49,7 +48,6 @@ def trial_slice(graph: Json) -> Slice:
         tuple(name for name in steps if name in needed - touched),
         tuple(name for name in steps if name in needed & touched),
         tuned,
-        tuple(name for name in searched if name not in used),
     )
 
 

@@ -15,8 +15,6 @@ from nb2pipe.review.markdown import Headings, plain, rendered
 
 WORDS: Mapping[str, str] = {"setup": "shared", "shared": "shared", "parameters": "parameters", "skip": "left out"}
 """What a cell that is in no step is called."""
-FOLDED = 40
-"""Lines of an output beyond which it is folded."""
 
 
 @dataclass(frozen=True, slots=True)

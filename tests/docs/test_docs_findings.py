@@ -19,6 +19,7 @@ WITHOUT = {
     "unknown-nbformat": "the file",
     "unknown-syntax": "syntax that this Python does not know either",
     "other-version": "what is installed",
+    "run-order": "what the file says of the last run",
     "no-tuning": "said by `tune`",
     "trials-share-files": "said by `tune` and targets",
     "tuning-failed": "said by `tune`",

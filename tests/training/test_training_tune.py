@@ -72,14 +72,14 @@ SCORE, SHOW = row("score", after=("fit", "load")), row("show", after=("score",))
 @pytest.mark.parametrize(
     ("described", "wanted"),
     [
-        (graph(LOAD, FIT, SCORE), Slice(("load",), ("fit", "score"), ("rate",), ())),
-        (graph(LOAD, FIT, SCORE, SHOW), Slice(("load",), ("fit", "score"), ("rate",), ())),
-        (graph(LOAD, FIT, SCORE, searched=("rate", "rows")), Slice((), ("load", "fit", "score"), ("rate", "rows"), ())),
+        (graph(LOAD, FIT, SCORE), Slice(("load",), ("fit", "score"), ("rate",))),
+        (graph(LOAD, FIT, SCORE, SHOW), Slice(("load",), ("fit", "score"), ("rate",))),
+        (graph(LOAD, FIT, SCORE, searched=("rate", "rows")), Slice((), ("load", "fit", "score"), ("rate", "rows"))),
         (
             graph(LOAD, FIT, SCORE, searched=("rate", "depth")),
-            Slice(("load",), ("fit", "score"), ("rate",), ("depth",)),
+            Slice(("load",), ("fit", "score"), ("rate",)),
         ),
-        (graph(LOAD, FIT, SCORE, last="fit"), Slice(("load",), ("fit",), ("rate",), ())),
+        (graph(LOAD, FIT, SCORE, last="fit"), Slice(("load",), ("fit",), ("rate",))),
     ],
     ids=[
         "what comes before runs once",
