@@ -218,7 +218,8 @@ class _File:
         why = "imports that annotations and rewritten lines need"
         self.scaffold(sorted(own, key=lambda line: (line.startswith("from"), line)), why)
         self.section(prelude, 0, 1)
-        self.imports([s for s in taken if not s.future])
+        early = {s.text.strip() for s in statements(prelude)}
+        self.imports([s for s in taken if not s.future and s.text.strip() not in early])
         self.scaffold(inside, "what this file takes from other files of the project")
         self.scaffold(types.checked_imports() if types else (), "imports for annotations only")
 

@@ -208,7 +208,9 @@ def _moved(event: FileEvent | ChannelEvent, place: Place) -> Finding:
 
 def _word(channel: str) -> str:
     kind, _, name = channel.partition(":")
-    words = {"random": "the {} random generator", "accessor": "the accessor {}", "module": "the state of {}"}
+    if channel == "random:random":
+        return "Python's random generator"
+    words = {"random": "the random generator of {}", "accessor": "the accessor {}", "module": "the state of {}"}
     return words.get(kind, f"the {channel}").format(name)
 
 

@@ -58,6 +58,8 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, int, ast.expr]]:
 
 def _is_place(node: ast.expr, known: dict[str, Place]) -> bool:
     """Whether the value is made of such a path, by steps that keep it one; `""` in `known`: calls may give one."""
+    if isinstance(node, (ast.Compare, ast.UnaryOp)):
+        return False  # tells something of a path
     inside = list(ast.walk(node))
     calls = [_last(n.func) for n in inside if isinstance(n, ast.Call)]
     if not all(name in _KEEPING for name in calls):

@@ -305,7 +305,8 @@ def has_table(root: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _newest_keras() -> bool:
+def has_keras_3() -> bool:
+    """Whether `tensorflow.keras` is Keras 3 here, unless a notebook asks for its predecessor."""
     from importlib import metadata
 
     try:
@@ -327,7 +328,7 @@ class Tables:
 
     def __init__(self, extra: Mapping[str, Any] | None = None, *, old_keras: bool = False) -> None:
         self._extra = extra or {}
-        modern = _newest_keras()
+        modern = has_keras_3()
         self._homes = {"tensorflow.keras.": "keras." if modern and not old_keras else "tf_keras.", **_BEAM_FILES}
         if not modern:
             self._homes["keras."] = "tf_keras."

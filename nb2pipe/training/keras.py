@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from nb2pipe.findings import Finding
+from nb2pipe.dataflow.tables import has_keras_3
+from nb2pipe.findings import Finding, finding
 from nb2pipe.pipeline.model import Requirement
 from nb2pipe.pipeline.requirements import requirements
 from nb2pipe.training.building import Building, blocks
@@ -68,7 +69,7 @@ class Keras:
     def rewrite(self, code: Code) -> Rewrite:
         """Scopes, `spread` at every training, and the predecessor of Keras 3 for the whole pipeline."""
         code = replace(code, imports=with_aliases(code))
-        found = findings(code)
+        found = (*findings(code), *_other_keras(code))
         edits = {} if _refused(found) else _Rewriter(code).edits()
         return Rewrite(edits, found, companions=(Companion("tensorflow", _legacy(code), ENV),))
 
@@ -89,6 +90,27 @@ def _legacy(code: Code) -> tuple[Requirement, ...]:
         minor = ".".join(next(filter(None, versions)).split(".")[:2])
         return (Requirement(f"tf_keras~={minor}.0", why),)
     return resolved
+
+
+def _other_keras(code: Code) -> Iterator[Finding]:
+    """A warning for a notebook that trains with Keras 3 what the workers train with its predecessor."""
+    asked = any("TF_USE_LEGACY_KERAS" in line for f in code.step.prelude for line in f.lines)
+    if asked or not has_keras_3():
+        return
+    for piece in code.pieces:
+        for node in ast.walk(piece.tree):
+            if isinstance(node, ast.Attribute) and path_of(node, code.imports).startswith("tensorflow.keras."):
+                message = "The workers train with Keras 2 (tf_keras), which shuffles and rounds otherwise than Keras 3."
+                line = piece.fragment.line + node.lineno - 1
+                hint = LEGACY_HINT
+                yield finding("workers-differ", message, cell=piece.fragment.cell, line=line, name="keras", hint=hint)
+                return
+
+
+LEGACY_HINT = (
+    "Begin the notebook with `import os` and `os.environ[\"TF_USE_LEGACY_KERAS\"] = \"1\"`, and it trains with what the "
+    "workers train with; or nothing, if results that are equal only in the mean will do."
+)
 
 
 def _nodes(code: Code) -> Iterator[ast.AST]:

@@ -152,13 +152,29 @@ p.run().wait_until_finish()
     ("step:tell", "print(mark)"),
 ]  # fmt: skip
 
+RUN = "with beam.Pipeline() as p:\n    p | beam.Create(range(50)) | beam.Map(str)"
+DRAW = "print(random.random())"
+SEEDED_BEFORE = [("shared", IMPORTS + "import random\nrandom.seed(7)"), ("step:run", RUN), ("step:draw", DRAW)]
+SEEDED_AGAIN = [
+    ("shared", IMPORTS + "import random\nrandom.seed(7)"),
+    ("step:run", RUN),
+    ("step:draw", f"random.seed(7)\n{DRAW}"),
+]
+
 
 @pytest.mark.parametrize(
-    "cells", [FILES, LATE, CLASSES, BESIDE, STATE], ids=["files", "late", "classes", "beside", "state"]
+    "cells",
+    [FILES, LATE, CLASSES, BESIDE, STATE, SEEDED_AGAIN],
+    ids=["files", "late", "classes", "beside", "state", "seeded again"],
 )
 def test_pipeline_equals_notebook(cells: list[tuple[str, str]], tmp_path: Path) -> None:
     outcome = quick.compare_apart(cells, tmp_path, ["apache_beam"], TRIPS)
     assert outcome.kind == "equal", outcome
+
+
+def test_a_run_draws_random_numbers(tmp_path: Path) -> None:
+    outcome = quick.compare_apart(SEEDED_BEFORE, tmp_path, ["apache_beam"], TRIPS)
+    assert outcome.codes == ("seed-across-steps",), outcome
 
 
 CROSSING = [

@@ -2,7 +2,8 @@
 
 HEAD = """
 # %% tags=["shared"]
-import re
+import os, re
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import numpy as np
 import tensorflow as tf
 from sklearn.neighbors import KNeighborsClassifier

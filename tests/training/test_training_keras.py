@@ -429,6 +429,15 @@ def test_depends_on_the_number_of_workers(code: str, line: int, tmp_path: Path) 
     assert [(f.code, f.severity, f.line) for f in found] == [("workers-differ", "warning", line)]
 
 
+def test_another_keras_than_that_of_the_workers(tmp_path: Path) -> None:
+    found = notebook(tmp_path, SHARED).findings
+    assert [(f.code, f.severity, f.cell, f.line) for f in found] == [("workers-differ", "warning", 0, 3)]
+    asking = SHARED.replace(
+        "import tensorflow as tf", 'import os; os.environ["TF_USE_LEGACY_KERAS"] = "1"\nimport tensorflow as tf', 1
+    )
+    assert notebook(tmp_path, asking).findings == ()
+
+
 # --- real workers ---------------------------------------------------------------------------------------------------
 def finished(folder: Path, text: str, workers: int) -> RunResult:
     project = folder / "project"

@@ -165,7 +165,6 @@ def train(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
-        "keras==3.15.1",
         "numpy==2.4.6",
         "pandas==3.1.1",
         "tensorflow==2.21.0",
@@ -194,7 +193,6 @@ def evaluate(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
-        "keras==3.15.1",
         "numpy==2.4.6",
         "pandas==3.1.1",
         "tensorflow==2.21.0",

@@ -167,7 +167,6 @@ def train(
     base_image="python:3.11-slim-bookworm",
     packages_to_install=[
         "cloudpickle==3.1.3",
-        "keras==3.15.1",
         "numpy==2.4.6",
         "pandas==3.1.1",
         "pyarrow==25.0.1",
