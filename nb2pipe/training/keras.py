@@ -108,7 +108,7 @@ def _other_keras(code: Code) -> Iterator[Finding]:
 
 
 LEGACY_HINT = (
-    "Begin the notebook with `import os` and `os.environ[\"TF_USE_LEGACY_KERAS\"] = \"1\"`, and it trains with what the "
+    'Begin the notebook with `import os` and `os.environ["TF_USE_LEGACY_KERAS"] = "1"`, and it trains with what the '
     "workers train with; or nothing, if results that are equal only in the mean will do."
 )
 
