@@ -21,7 +21,7 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
     if base.ref is not None:
         return _library_attribute(m, f"{base.ref}.{name}", place)
     touch(m, [base], place)
-    note_attribute(m, [*base.defs, *classes_of(m, base)], name, place)
+    note_attribute(m, base, name, place)
     if name == "__class__" and classes_of(m, base):
         return class_value(m, classes_of(m, base))
     if name == "__dict__" and not base.defs:

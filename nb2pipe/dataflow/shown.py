@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 
 from nb2pipe.dataflow.machine import Machine, Place, Showing
+from nb2pipe.dataflow.special import classes_of
 from nb2pipe.dataflow.values import Def, Val
 
 _CONTAINERS = frozenset(f"builtins.{name}" for name in ("list", "tuple", "set", "frozenset", "dict", "dict_view"))
@@ -35,10 +36,11 @@ def note_text(m: Machine, val: Val, place: Place) -> None:
         m.record.shown.setdefault((made, "module" if isinstance(made.node, ast.ClassDef) else "name"), place)
 
 
-def note_attribute(m: Machine, classes: Iterable[Def], name: str, place: Place) -> None:
-    """`f.__qualname__` and `f.__module__` are read."""
+def note_attribute(m: Machine, val: Val, name: str, place: Place) -> None:
+    """`f.__qualname__` and `f.__module__` are read; of an unknown value, that of any definition in it may be."""
     if name in _ATTRIBUTES:
-        for made in classes:
+        inside = [m.heap.defined[i] for i in m.heap.reach(val.objs) & m.heap.defined.keys()]
+        for made in [*val.defs, *classes_of(m, val), *inside]:
             m.record.shown.setdefault((made, _ATTRIBUTES[name]), place)
 
 

@@ -548,14 +548,19 @@ def _match(m: Machine, node: ast.Match) -> None:
 
 
 def _pattern(m: Machine, pattern: ast.pattern, subject: Val) -> None:
+    parts = m.heap.elements(subject.objs)
+    inside = Val(objs=subject.objs | parts)
     for child in ast.iter_child_nodes(pattern):
         if isinstance(child, ast.pattern):
-            _pattern(m, child, Val(objs=subject.objs | m.heap.elements(subject.objs)))
+            _pattern(m, child, inside)
         elif isinstance(child, ast.expr):
             m.evaluate(child)
-    captured = getattr(pattern, "name", None) or getattr(pattern, "rest", None)
-    if isinstance(captured, str):
-        m.assign(captured, Val(objs=subject.objs | m.heap.elements(subject.objs)), m.at(pattern))
+    if isinstance(pattern, ast.MatchStar) and pattern.name:
+        m.assign(pattern.name, m.fresh("builtins.list", inside.objs), m.at(pattern))
+    elif isinstance(pattern, ast.MatchMapping) and pattern.rest:
+        m.assign(pattern.rest, m.fresh("builtins.dict", parts), m.at(pattern))
+    elif isinstance(pattern, ast.MatchAs) and pattern.name:
+        m.assign(pattern.name, inside, m.at(pattern))
 
 
 def _type_alias(m: Machine, node: Any) -> None:

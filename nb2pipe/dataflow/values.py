@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, Literal
 
 UNKNOWN_CONST: Final = object()
@@ -382,7 +383,7 @@ class Heap:
         """Of all that `objs` hold, what may equal nothing but itself: instances, and what holds itself."""
         given = frozenset(objs)
         held = {i: self.objs[i] for i in self.reach(given)}
-        found = {i for i in given if i in self.reach(self.objs[i].parts)}
+        found = set(given) & _in_cycles(held, lambda i: [*self.objs[i].parts, *self._class_of(i)])
         for index, obj in held.items():
             alone = obj.type is None or obj.type.startswith(DEFINITION) or index in self.classes or index in obj.parts
             if alone and not obj.bases:
@@ -413,6 +414,39 @@ class Heap:
 
     def _instances_of(self, index: int) -> set[int]:
         return self.instances.get(self.defined[index], set()) if index in self.defined else set()
+
+
+def _in_cycles(nodes: Collection[int], following: Callable[[int], Iterable[int]]) -> set[int]:
+    """Of `nodes`, which hold all that follows them, those from which a way leads back to themselves: strongly
+    connected components after Kosaraju, in time proportional to the edges."""
+    after = {node: list(following(node)) for node in nodes}
+    before: dict[int, list[int]] = {node: [] for node in nodes}
+    for node, several in after.items():
+        for other in several:
+            before[other].append(node)
+    found = {node for node, several in after.items() if node in several}
+    for component in _grouped(reversed(list(chain.from_iterable(_grouped(nodes, after)))), before):
+        found |= set(component) if len(component) > 1 else set()
+    return found
+
+
+def _grouped(nodes: Iterable[int], edges: Mapping[int, Iterable[int]]) -> Iterator[list[int]]:
+    """The nodes by the one of `nodes` from which they are reached first, each after all that it leads to."""
+    seen: set[int] = set()
+    for start in nodes:
+        if start in seen:
+            continue
+        seen.add(start)
+        ended: list[int] = []
+        todo = [(start, iter(edges[start]))]
+        while todo:
+            fresh = next((other for other in todo[-1][1] if other not in seen), None)
+            if fresh is None:
+                ended.append(todo.pop()[0])
+            else:
+                seen.add(fresh)
+                todo.append((fresh, iter(edges[fresh])))
+        yield ended
 
 
 def _closure(start: Iterable[int], following: Any) -> set[int]:

@@ -45,7 +45,8 @@ def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
         held = set(step.carries.get(name, ())) | ({name} if name in step.by_value else set())
         for statement in (d for n in sorted(held) for d in placer.definitions.get(n, ())):
             if not placer.closed(statement.index):
-                yield from _problems(name, statement, taken, placer.last_change.get(name_of(statement), -1) > rank)
+                changed = placer.last_change.get(name_of(statement), -1) > rank
+                yield from _problems(name, statement, step, taken, changed)
 
 
 def _becomes_stale(placer: Placer, step: StepFlow, name: str, read: str) -> bool:
@@ -71,10 +72,15 @@ def _at_output(placer: Placer, step: StepFlow, name: str, code: str, message: st
     return finding(code, message, cell=cell, line=line, name=name)
 
 
-def _problems(name: str, statement: Statement, taken: list[StepFlow], changed: bool) -> Iterator[Finding]:
+def _problems(
+    name: str, statement: Statement, step: StepFlow, taken: list[StepFlow], changed: bool
+) -> Iterator[Finding]:
     defined = name_of(statement)
     if isinstance(statement.node, ast.ClassDef):
         twice = next((s for s in taken if statement.index in s.copies), None)
+        if twice is None and statement.index in step.copies:
+            others = (s for s in taken if defined in s.inputs and s.inputs[defined].source != step.name)
+            twice = step if any(others) else None
         if twice is not None:
             message = f"{name} holds an instance of {defined}, which step {twice.name} would define a second time"
             yield finding("class-identity", message, name=defined, cell=statement.cell, line=statement.first)

@@ -139,7 +139,8 @@ def _limited(seconds: float) -> Iterator[None]:
         raise _Timeout
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: what is raised while garbage is collected is lost
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:
