@@ -204,9 +204,9 @@ def _is_exception(name: str) -> bool:
 
 
 def _unbound_method(m: Machine, ref: str, args: list[Val], keywords: Keywords, place: Place) -> Val | None:
-    """`list.reverse(x)` is `x.reverse()`."""
+    """`list.reverse(x)` is `x.reverse()`; a static method has a row of its own."""
     owner, _, name = ref.rpartition(".")
-    if args and (owner.startswith("builtins.") or owner.rpartition(".")[2][:1].isupper()):
+    if args and not m.tables.names(ref) and (owner.startswith("builtins.") or owner.rpartition(".")[2][:1].isupper()):
         known = m.tables.method(owner, name)
         if known is not None:
             return apply_effect(m, known, args[0], args[1:], keywords, place)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from nb2pipe.dataflow.contents import each_of, keys_of
+from nb2pipe.dataflow.contents import each_of, keys_of, rows
 from nb2pipe.dataflow.filecalls import in_memory
 from nb2pipe.dataflow.machine import Machine, Place
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, is_name, with_suffix
@@ -222,10 +222,11 @@ def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         if not (use in named and isinstance(where, int) and where >= len(args))
         and (path := _at(where, receiver, args, keywords)) is not None
     ]
-    for use, path in known:
+    for use, path in ((use, path) for use, given in known for path in _paths(m, given)):
         if not in_memory(path):
+            written = _as_written(effect, path, keywords) if use == "write" else path
             for one in _uses(use, keywords):
-                m.file(one, _as_written(effect, path) if use == "write" else path, place, takes_urls=effect.takes_urls)
+                m.file(one, written, place, takes_urls=effect.takes_urls)
     if effect.or_here and not known:
         m.file(effect.files[0][0], Val(const="."), place)
 
@@ -256,9 +257,20 @@ def _uses(use: FileUse, keywords: Keywords) -> list[FileUse]:
     return [use]
 
 
-def _as_written(effect: Effect, path: Val) -> Val:
+def _paths(m: Machine, given: Val) -> list[Val]:
+    """The paths that an argument gives: one, or those of a list or tuple."""
+    if isinstance(given.const, str):
+        return [given]
+    each = each_of(m, given)
+    return rows(m, given) or [given] if each is None else [each]
+
+
+def _as_written(effect: Effect, path: Val, keywords: Keywords) -> Val:
     if effect.shards and isinstance(path.const, str):
-        return replace(path, const=concatenated(path.const, ANYTHING))
+        whole = "shard_name_template" in keywords and keywords["shard_name_template"].const == ""
+        suffix = keywords.get("file_name_suffix", Val(const="")).const
+        rest = suffix if whole and isinstance(suffix, str) else ANYTHING
+        return replace(path, const=concatenated(path.const, rest))
     if not effect.suffix or not isinstance(path.const, str):
         return path
     return replace(path, const=with_suffix(path.const, effect.suffix, only_without=effect.suffix_if_none))

@@ -347,6 +347,11 @@ class Tables:
             return known
         return replace(known, returns=path) if path.rpartition(".")[2][:1].isupper() else None
 
+    def names(self, path: str) -> bool:
+        """Whether a row is for that very function, not for a pattern."""
+        path = self.canonical(path)
+        return any(path in s.get("functions", {}) for s in (self._extra, _library(path.partition(".")[0])))
+
     def method(self, type_name: str | None, name: str) -> Effect | None:
         """The effect of calling method `name` on a value of that type; None when nothing is known."""
         if type_name is None:

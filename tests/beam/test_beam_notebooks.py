@@ -152,6 +152,15 @@ p.run().wait_until_finish()
     ("step:tell", "print(mark)"),
 ]  # fmt: skip
 
+WHOLE = [
+    ("shared", IMPORTS),
+    (
+        "step:write",
+        "with beam.Pipeline() as p:\n    made = p | beam.Create(['b', 'a'])\n"
+        "    made | beam.io.WriteToText('all', file_name_suffix='.txt', shard_name_template='')",
+    ),
+    ("step:read", "print(sorted(open('all.txt')))"),
+]
 RUN = "with beam.Pipeline() as p:\n    p | beam.Create(range(50)) | beam.Map(str)"
 DRAW = "print(random.random())"
 SEEDED_BEFORE = [("shared", IMPORTS + "import random\nrandom.seed(7)"), ("step:run", RUN), ("step:draw", DRAW)]
@@ -164,8 +173,8 @@ SEEDED_AGAIN = [
 
 @pytest.mark.parametrize(
     "cells",
-    [FILES, LATE, CLASSES, BESIDE, STATE, SEEDED_AGAIN],
-    ids=["files", "late", "classes", "beside", "state", "seeded again"],
+    [FILES, LATE, CLASSES, BESIDE, STATE, SEEDED_AGAIN, WHOLE],
+    ids=["files", "late", "classes", "beside", "state", "seeded again", "whole"],
 )
 def test_pipeline_equals_notebook(cells: list[tuple[str, str]], tmp_path: Path) -> None:
     outcome = quick.compare_apart(cells, tmp_path, ["apache_beam"], TRIPS)
