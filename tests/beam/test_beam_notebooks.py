@@ -156,8 +156,10 @@ WHOLE = [
     ("shared", IMPORTS),
     (
         "step:write",
-        "with beam.Pipeline() as p:\n    made = p | beam.Create(['b', 'a'])\n"
-        "    made | beam.io.WriteToText('all', file_name_suffix='.txt', shard_name_template='')",
+        (
+            "with beam.Pipeline() as p:\n    made = p | beam.Create(['b', 'a'])\n"
+            "    made | beam.io.WriteToText('all', file_name_suffix='.txt', shard_name_template='')"
+        ),
     ),
     ("step:read", "print(sorted(open('all.txt')))"),
 ]
