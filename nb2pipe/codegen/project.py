@@ -206,7 +206,7 @@ def _modules(extra: Mapping[str, str]) -> list[str]:
 
 def _stored_types(pipeline: Pipeline) -> list[str | None]:
     """The types of what steps store; metrics are a dict of numbers."""
-    types: set[str | None] = {output.type or None for step in pipeline.steps for output in step.outputs}
+    types: set[str | None] = {output.stored or None for step in pipeline.steps for output in step.outputs}
     types |= {"builtins.dict"} if any(step.metrics for step in pipeline.steps) else set()
     return sorted(types, key=lambda name: name or "")
 

@@ -56,19 +56,30 @@ _IN_PYTHON = ("stdout", "random:random", "random:numpy")
 
 def _why_traced(made: Def, statement: Statement, forward: Forward, statements: Sequence[Statement]) -> str:
     """Python code runs once for each kind of arguments, TensorFlow's in every call; only the first could be noticed."""
-    objs = forward.heap.objs
-    there = range(len(objs))
     record = _effects(made, forward)
     event = next((e for e in record.channels if e.channel in _IN_PYTHON), None)
     if event is not None:
         return "it prints" if event.channel == "stdout" else "it draws a number only when it is traced"
     if record.written:
         return "it binds variables of the notebook"
-    if any(i in there and (objs[i].type or "").startswith("builtins.") for i in record.mutated):
+    if record.mutated.keys() & _containers(forward, statements):
         return "it changes values of the notebook only when it is traced"
     bound = Counter(n for s in statements for n in statement.frees & s.writes.keys() if _is_python(s.values.get(n)))
     changed = min((n for n, count in bound.items() if count > 1), default=None)
     return f"it reads {changed}, which changes" if changed is not None else ""
+
+
+def _containers(forward: Forward, statements: Iterable[Statement]) -> set[int]:
+    """The lists, dicts and the like that names of the notebook mean, and those in them: not those inside of models."""
+    objs = forward.heap.objs
+    todo = [i for s in statements for val in s.values.values() for i in val.objs]
+    found: set[int] = set()
+    while todo:
+        index = todo.pop()
+        if index not in found and (objs[index].type or "").startswith("builtins."):
+            found.add(index)
+            todo += objs[index].parts
+    return found
 
 
 def _is_python(val: Val | None) -> bool:

@@ -226,7 +226,7 @@ def _class(m: Machine, node: ast.ClassDef) -> None:
     decorators = [_decorator(m, d) for d in node.decorator_list]
     made = Def(node.name, node, m.cell)
     made.bases = tuple(d for b in bases for d in b.defs if isinstance(d.node, ast.ClassDef))
-    made.library_bases = tuple(b.ref for b in bases if b.ref)
+    made.library_bases = tuple(m.tables.canonical(b.ref) for b in bases if b.ref)
     made.metaclasses = keywords.get("metaclass", Val()).defs
     made.methods = _class_body(m, node, made)
     m.record.defined.append(made)

@@ -16,6 +16,7 @@ from nb2pipe.dataflow.flow import guarded_modules, imported_modules, module_name
 from nb2pipe.dataflow.machine import Place
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.modules import imported, root_of
+from nb2pipe.dataflow.special import library_base
 from nb2pipe.dataflow.values import Val
 from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Notebook, StepTags
@@ -279,8 +280,8 @@ class _Builder:
 
     def _outputs(self, step: StepFlow) -> tuple[Output, ...]:
         return tuple(
-            Output(name, self.bundled[step.name, name], type_name(step.output_values[name]), why)
-            for name, why in step.outputs.items()
+            Output(name, self.bundled[step.name, name], type_name(val), stored_type(val), why)
+            for name, why, val in ((name, why, step.output_values[name]) for name, why in step.outputs.items())
         )
 
     def _artifacts(self, step: StepFlow, numbers: Sequence[Metric]) -> tuple[Artifact, ...]:
@@ -292,7 +293,7 @@ class _Builder:
     def _kind(self, step: StepFlow, names: Sequence[str]) -> ArtifactKind:
         if len(names) > 1:
             return "Artifact"
-        return self.storage.kind_of(type_name(step.output_values[names[0]]) or None)
+        return self.storage.kind_of(stored_type(step.output_values[names[0]]) or None)
 
     # --- requirements -------------------------------------------------------------------------------------------------
     def _requirements(self, step: StepFlow) -> tuple[Requirement, ...]:
@@ -311,7 +312,7 @@ class _Builder:
                 found.setdefault(requirement.spec, requirement)
         for name, val in [*step.input_values.items(), *step.output_values.items()]:
             why = f"storing {name}"
-            for requirement in self._storage_requirements(type_name(val) or None, why):
+            for requirement in self._storage_requirements(stored_type(val) or None, why):
                 found.setdefault(requirement.spec, requirement)
         return tuple(sorted(found.values(), key=lambda r: r.spec.casefold()))
 
@@ -385,7 +386,7 @@ class _Builder:
 
     def _input_requirements(self, step: StepFlow, name: str, source: str) -> tuple[Requirement, ...]:
         """Loading a value of unknown type may need whatever its step imports."""
-        type_ = type_name(step.input_values[name])
+        type_ = stored_type(step.input_values[name])
         if type_ and (type_.startswith("builtins.") or self.storage.kind_of(type_) == "Dataset"):
             return ()
         return self.needs.get(source, ())
@@ -441,6 +442,11 @@ def type_name(val: Val) -> str:
     if val.type in ("builtins.iterator", "builtins.file", "builtins.NoneType") or "._" in val.type:
         return ""  # a private name is one that only the tables have
     return val.type.removeprefix("uncopied.")
+
+
+def stored_type(val: Val) -> str:
+    """The qualified type that says how a value is stored; "" when it is not known."""
+    return (library_base(val.cls) if val.cls is not None else None) or type_name(val)
 
 
 def _unused(name: str, taken: Iterable[str]) -> str:

@@ -70,11 +70,13 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A name that a step gives. `type` is the annotation, "" when unknown."""
+    """A name that a step gives. `type` is the annotation, "" when unknown; `stored` the type that says how it is kept:
+    for the notebook's own classes that of the library's class that they are made from."""
 
     name: str
     artifact: str
     type: str
+    stored: str
     why: str
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kfp import compiler, dsl
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
 PROJECT = Path(__file__).resolve().parent
 
@@ -152,7 +152,7 @@ def train(
     train_labels: Input[Artifact],
     val_images: Input[Artifact],
     val_labels: Input[Artifact],
-    model: Output[Artifact],
+    model: Output[Model],
     history: Output[Artifact],
     batch_size: int = 64,
     dropout: float = 0.2,
@@ -204,7 +204,7 @@ def train(
     ],
 )
 def evaluate(
-    model: Input[Artifact],
+    model: Input[Model],
     test_images: Input[Artifact],
     test_labels: Input[Artifact],
     guessed: Output[Dataset],

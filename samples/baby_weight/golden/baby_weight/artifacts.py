@@ -348,7 +348,13 @@ def _custom_objects(model: Any) -> dict[str, Any]:
     settings = [*getattr(compiled, "config", {}).values()]
     settings += [item for value in settings if isinstance(value, (list, tuple)) for item in value]
     parts = [model, *model._flatten_layers(), *settings]
-    held = [item for part in parts for item in getattr(part, "__dict__", {}).values()]
+    # Keras wraps methods like `build`, and hides them behind functions that hold their layer
+    held = [
+        item
+        for part in parts
+        for name, item in getattr(part, "__dict__", {}).items()
+        if not hasattr(type(part), name)
+    ]
     functions = [item for item in parts + held if isinstance(item, FunctionType)]
     own = ("keras", "tf_keras", "tensorflow", "builtins")
     things: list[Any] = [*map(type, parts), *functions]

@@ -87,7 +87,7 @@ STEPS: dict[str, dict[str, Any]] = {
             "val_labels": ["val_labels"],
         },
         "outputs": {
-            "model": ["Artifact", ["model"]],
+            "model": ["Model", ["model"]],
             "history": ["Artifact", ["history"]],
         },
         "returns": ["model", "history"],
