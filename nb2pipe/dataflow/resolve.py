@@ -254,12 +254,12 @@ class Resolver:
 
     def _from_shared(self, index: int, name: str, place: Place, at: int) -> None:
         """Repeat what shared cells do to make `name`, and what that needs."""
-        if name in self.parameters and self.builders.get(name, [-1])[-1] == self.parameters[name]:
-            self._want_parameter(index, name)
-            return
         for builder in self.builders.get(name, ()):
             if builder >= at:
                 break
+            if builder <= self.parameters.get(name, -1):
+                self._want_parameter(index, name)
+                continue
             known = self.flows[index].copies.setdefault(builder, set())
             if name in known:
                 continue

@@ -121,11 +121,7 @@ class Settlement:
         """Names that a step repeats, although it has other values of them."""
         made = {n for i, wanted in flow.copies.items() for n in _made(self.statements[i], wanted)}
         given = {n for n in flow.parameters if self.parameters.get(n) not in flow.statements}
-        return (made & set(flow.inputs)) | (made & given - self._declared(flow)) | (given & set(flow.inputs))
-
-    def _declared(self, flow: StepFlow) -> set[str]:
-        """Parameters that are repeated as the source that declares them."""
-        return {n for n, i in self.parameters.items() if i in flow.copies}
+        return (made | given) & set(flow.inputs)
 
     def _causes(self, flow: StepFlow, name: str) -> set[int]:
         """What makes a step repeat `name`: what reads it, or else the step itself."""

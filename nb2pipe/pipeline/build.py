@@ -280,7 +280,7 @@ class _Builder:
 
     def _outputs(self, step: StepFlow) -> tuple[Output, ...]:
         return tuple(
-            Output(name, self.bundled[step.name, name], type_name(val), stored_type(val), why)
+            Output(name, self.bundled[step.name, name], type_name(val), why, stored_type(val))
             for name, why, val in ((name, why, step.output_values[name]) for name, why in step.outputs.items())
         )
 

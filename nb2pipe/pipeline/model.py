@@ -76,8 +76,8 @@ class Output:
     name: str
     artifact: str
     type: str
-    stored: str
     why: str
+    stored: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,3 +67,15 @@ def test_case(case: catalogue.Case, tmp_path: Path) -> None:
         assert outcome.kind not in case.allowed, "right now: take it off the list"
         return
     assert outcome.kind in case.allowed, f"{outcome.kind}: {outcome.detail}"
+
+
+WITH_PARAMETERS = [case for case in CASES if quick.other_parameters(case.cells) and not imports_of(case, HEAVY)]
+
+
+@pytest.mark.parametrize("case", WITH_PARAMETERS, ids=lambda case: case.name)
+@pytest.mark.filterwarnings("ignore")
+def test_case_with_other_parameters(case: catalogue.Case, tmp_path: Path) -> None:
+    for library in imports_of(case, LIBRARIES):
+        pytest.importorskip(library)
+    outcome = quick.compare(case.cells, tmp_path, case.data, quick.other_parameters(case.cells))
+    assert not outcome.wrong, f"{outcome.kind}: {outcome.detail}"

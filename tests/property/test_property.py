@@ -22,8 +22,14 @@ def imported() -> None:
     quick.warm()
 
 
-def wrong_like(first: quick.Outcome, folder: Path) -> Callable[[generate.Program], bool]:
-    return lambda program: quick.compare(generate.cells(program), folder).kind == first.kind
+def compared(program: generate.Program, folder: Path, varied: bool) -> quick.Outcome:
+    """The notebook against its pipeline, with the parameters that it has or with others."""
+    given = quick.other_parameters(generate.cells(program)) if varied else {}
+    return quick.compare(generate.cells(program), folder, given=given)
+
+
+def wrong_like(first: quick.Outcome, folder: Path, varied: bool) -> Callable[[generate.Program], bool]:
+    return lambda program: compared(program, folder, varied).kind == first.kind
 
 
 def told(seed: int, program: generate.Program, outcome: quick.Outcome) -> str:
@@ -36,11 +42,12 @@ def test_notebook_and_pipeline_print_the_same(start: int, tmp_path: Path) -> Non
     kinds: Counter[str] = Counter()
     for seed in range(start, min(start + CHUNK, COUNT)):
         program = generate.program(seed)
-        outcome = quick.compare(generate.cells(program), tmp_path)
+        varied = seed % 2 == 1
+        outcome = compared(program, tmp_path, varied)
         kinds[outcome.kind] += 1
         if outcome.wrong:
-            smaller = generate.shrunk(program, wrong_like(outcome, tmp_path), TRIES)
-            pytest.fail(told(seed, smaller, quick.compare(generate.cells(smaller), tmp_path)), pytrace=False)
+            smaller = generate.shrunk(program, wrong_like(outcome, tmp_path, varied), TRIES)
+            pytest.fail(told(seed, smaller, compared(smaller, tmp_path, varied)), pytrace=False)
     assert kinds["equal"] >= CHUNK * 2 // 3, f"hardly anything was compared: {kinds}"
 
 
@@ -59,6 +66,19 @@ def test_a_seed_always_gives_the_same_program() -> None:
 )
 def test_outcomes(outcome: str, cells: list[tuple[str, str]], tmp_path: Path) -> None:
     assert quick.compare(cells, tmp_path).kind == outcome
+
+
+def test_other_values_of_parameters_reach_notebook_and_pipeline(tmp_path: Path) -> None:
+    program = (
+        generate.Cell("parameters", ('n = 1; names = ["a"]; more = {\n"k": 1}; word = "x"',)),
+        generate.Cell("step:a", ("m = n * 2",)),
+        generate.Cell("step:b", ("print(m, names, more, word)",)),
+    )
+    given = quick.other_parameters(generate.cells(program))
+    assert given == {"n": 4, "names": ["another a", 9], "more": {"k": 4, "other": 8}, "word": "another x"}
+    assert quick.compare(generate.cells(program), tmp_path, given=given).kind == "equal"
+    only_notebook = [*generate.cells(program)[:1], ("step:a", "m = n"), ("step:b", "print(m == 1)")]
+    assert quick.compare(only_notebook, tmp_path, given={"n": 2}).kind == "equal"
 
 
 class TestShrinking:

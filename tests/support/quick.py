@@ -8,6 +8,7 @@ the steps take their values through the same artifacts as in the real runners.
 
 from __future__ import annotations
 
+import ast
 import atexit
 import contextlib
 import functools
@@ -66,11 +67,17 @@ class _Ran:
     error: str
 
 
-def compare(cells: Cells, folder: Path | None = None, data: Mapping[str, str] | None = None) -> Outcome:
-    """Run the notebook both ways in a temporary folder; `data` are text files beside it. Needs `os.fork`."""
+def compare(
+    cells: Cells,
+    folder: Path | None = None,
+    data: Mapping[str, str] | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Run the notebook both ways in a temporary folder; `data` are text files beside it, `given` other values of
+    parameters for both. Needs `os.fork`."""
     place = Path(tempfile.mkdtemp(dir=folder))
     try:
-        return _compare(cells, place, data or {})
+        return _compare(cells, place, data or {}, given or {})
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -103,7 +110,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "QUICK_SECONDS": "120"}
 
 
-def _compare(cells: Cells, place: Path, data: Mapping[str, str]) -> Outcome:
+def _compare(cells: Cells, place: Path, data: Mapping[str, str], given: Mapping[str, Any]) -> Outcome:
     home, plain = place / "home", place / "plain"
     for beside in (home, plain):
         for name, text in {"keep": "", **data}.items():
@@ -115,14 +122,14 @@ def _compare(cells: Cells, place: Path, data: Mapping[str, str]) -> Outcome:
     if said.status:
         return Outcome("crashed", f"{_reasons(said.error)}\n{said.error}" if said.error else "out of time or memory")
     document = json.loads(said.printed)
-    ran = _forked(lambda: _run_cells([source for _, source in cells]), plain)
+    ran = _forked(lambda: _run_cells([_with_parameters(tags, source, given) for tags, source in cells]), plain)
     if ran.status:
         return Outcome("invalid", _reasons(ran.error), tuple(document["codes"]))
     if document["codes"]:
         return Outcome("refused", document["text"], tuple(document["codes"]))
     expected = _by_step(ran.printed, {int(cell): step for cell, step in document["steps"].items()})
     shared = f"{PACKAGE}.shared." if document["text of classes"] else ""
-    return _pipeline(document["pipeline"], expected, place, home, shared)
+    return _pipeline(document["pipeline"], expected, place, home, shared, given)
 
 
 def _convert(notebook: Path, project: Path) -> None:
@@ -155,6 +162,47 @@ def _by_step(printed: str, steps: Mapping[int, str]) -> dict[str, str]:
     return texts
 
 
+def other_parameters(cells: Cells) -> dict[str, Any]:
+    """Another value, of the same type, for each parameter that a literal declares."""
+    sources = (source for tags, source in cells if "parameters" in tags.split())
+    return {name: _another(value) for source in sources for _, name, value in _literals(source)}
+
+
+def _literals(source: str) -> list[tuple[ast.expr, str, Any]]:
+    """The literals that a cell assigns to a name: where they stand, the name and the value."""
+    found = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            with contextlib.suppress(ValueError):
+                found.append((node.value, node.targets[0].id, ast.literal_eval(node.value)))
+    return found
+
+
+def _another(value: Any) -> Any:
+    if isinstance(value, list):
+        return [*map(_another, reversed(value)), 9]
+    if isinstance(value, dict):
+        return {key: _another(item) for key, item in value.items()} | {"other": 8}
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 3
+    return f"another {value}" if isinstance(value, str) else value
+
+
+def _with_parameters(tags: str, source: str, given: Mapping[str, Any]) -> str:
+    """A cell's source, in which other values stand for the literals of parameters."""
+    if "parameters" not in tags.split():
+        return source
+    for node, name, _ in reversed(_literals(source)):
+        if name in given:
+            lines = source.encode().splitlines(keepends=True)
+            first, last = lines[node.lineno - 1], lines[node.end_lineno - 1]
+            new = first[: node.col_offset] + repr(given[name]).encode() + last[node.end_col_offset :]
+            source = b"".join([*lines[: node.lineno - 1], new, *lines[node.end_lineno :]]).decode()
+    return source
+
+
 def _run_cells(sources: Sequence[str]) -> None:
     module = sys.modules["__main__"] = ModuleType("__main__")
     sys.path.insert(0, "")
@@ -176,12 +224,19 @@ def _without_magic(source: str) -> str:
     return f"import pathlib as _p; _p.Path({path!r}).write_text({text + chr(10)!r})"
 
 
-def _pipeline(graph: dict[str, Any], expected: Mapping[str, str], place: Path, home: Path, shared: str) -> Outcome:
+def _pipeline(
+    graph: dict[str, Any],
+    expected: Mapping[str, str],
+    place: Path,
+    home: Path,
+    shared: str,
+    given: Mapping[str, Any],
+) -> Outcome:
     """Every step in a process and a folder of its own, in the pipeline's order; `shared`: what the notebook's user has
     been told to find in text where the notebook has `__main__.`."""
     rows = {step["name"]: step for step in graph["steps"]}
     for name, step in rows.items():
-        ran = _forked(lambda step=step: _run_step(step, rows, graph, place, home), place)
+        ran = _forked(lambda step=step: _run_step(step, rows, graph, place, home, given), place)
         if ran.status:
             return Outcome("failed", f"step {name}: {_reasons(ran.error)}")
         printed = ran.printed.replace(shared, "__main__.") if shared else ran.printed
@@ -197,7 +252,14 @@ def _reasons(trace: str) -> str:
     return " <- ".join(lines[i].strip() for i in [-1, *(i - 2 for i in reversed(ends))])
 
 
-def _run_step(step: dict[str, Any], rows: dict[str, Any], graph: dict[str, Any], place: Path, home: Path) -> None:
+def _run_step(
+    step: dict[str, Any],
+    rows: dict[str, Any],
+    graph: dict[str, Any],
+    place: Path,
+    home: Path,
+    given: Mapping[str, Any],
+) -> None:
     sys.path.insert(0, str(place / "project"))
     task = __import__(f"{graph['package']}.task", fromlist=["run"])
     results = place / "results"
@@ -212,6 +274,7 @@ def _run_step(step: dict[str, Any], rows: dict[str, Any], graph: dict[str, Any],
     os.environ.update(step["resources"]["env"])
     task.run(
         name,
+        parameters={key: given[key] for key in step["parameters"] if key in given},
         inputs={row["key"]: str(results / row["source"] / row["artifact"]) for row in step["inputs"]},
         outputs={row["artifact"]: str(results / name / row["artifact"]) for row in step["outputs"]},
         files_in={path: str(source) for path, source in files.items() if source.exists()},

@@ -337,7 +337,7 @@ def test_pipeline_py_is_clean(make_project: MakeProject, image: str | None) -> N
 
 def test_one_artifact_name_from_two_steps(make_project: MakeProject) -> None:
     both = {
-        "outputs": (Output("a", "ab", "", "", ""), Output("b", "ab", "", "", "")),
+        "outputs": (Output("a", "ab", "", ""), Output("b", "ab", "", "")),
         "artifacts": (Artifact("ab", ("a", "b")),),
     }
     project = make_project(
