@@ -53,13 +53,19 @@ def store(m: Machine, target: ast.expr, val: Val, place: Place) -> None:
         run_properties(m, holder, target.attr, use, place, [val] if use == "set" else [])
     _store_into(m, target, holder, place)
     parts = val.objs
-    if isinstance(target, ast.Subscript) and has_views(holder.type) and val.type in ("builtins.list", "builtins.tuple"):
-        parts |= m.heap.elements(val.objs)  # `objects[:] = [a, b]`
+    if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Slice):
+        items = elements(m, val).objs  # `some[1:] = [a, b]`
+        parts = items if holder.type == "builtins.list" else parts | items
+    elif isinstance(target, ast.Subscript) and has_views(holder.type) and val.type in _SEQUENCES:
+        parts |= m.heap.elements(val.objs)  # `objects[rows] = [a, b]`
     for index in holder.objs:
         for part in parts:
             m.heap.hold(index, part)
             if isinstance(target, ast.Attribute) and target.attr == "__dict__":
                 m.heap.view(index, part)
+
+
+_SEQUENCES = ("builtins.list", "builtins.tuple")
 
 
 def _store_into(m: Machine, target: ast.Subscript | ast.Attribute, holder: Val, place: Place) -> None:

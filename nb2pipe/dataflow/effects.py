@@ -163,6 +163,9 @@ def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywo
         m.use_parts((_at(number, receiver, args, keywords) or Val()).objs, place)
     for whose in effect.uses_parts_of:
         m.use_copies((_at(whose, receiver, args, keywords) or Val()).objs, place)
+    twins = _at(effect.twins, receiver, args, keywords) if effect.twins is not None else None
+    if twins is not None:
+        m.record.compared |= m.heap.reach(twins.objs) - twins.objs
     if effect.mutates_parts:
         m.use_parts(receiver.objs, place, resting=effect.at_rest)
         if not effect.at_rest:

@@ -18,6 +18,7 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     copies arg N [twice | leaves]   the result holds what the argument holds (twice: what that holds; leaves: what lists
                           of lists and arrays hold in the end)
     like arg N            a fresh value of that argument's type
+    twins arg N           what the argument holds twice is one thing in the result, too
     mutates self | arg N | NAME=    changes the receiver, an argument or a keyword argument
     mutates parts [of arg N]    changes the models and generators that the receiver (or argument) is or holds, not data;
                           at rest: without using them, so that nothing is drawn and nothing of the notebook runs
@@ -132,6 +133,7 @@ class Effect:
     elementwise: bool = False
     each: tuple[str, ...] = ()
     copies: tuple[tuple[int, int], ...] = ()
+    twins: int | None = None
     mutates_parts: bool = False
     at_rest: bool = False
     mutates_parts_of: tuple[int, ...] = ()
@@ -257,6 +259,7 @@ _CLAUSES: Mapping[str, Any] = {
     "elementwise": lambda e, w: replace(e, elementwise=True),
     "each": lambda e, w: replace(e, each=(*e.each, w[0])),
     "copies": _copies,
+    "twins": lambda e, w: replace(e, twins=int(w[1])),
     "shows": lambda e, w: replace(e, shows=True),
     "pure": lambda e, w: e,
 }
