@@ -258,7 +258,7 @@ def _classify(statements: Sequence[Statement], forward: Forward) -> None:
             found = forward.body_facts(statement)
             statement.frees, statement.writes_globals = found
     for statement in statements:
-        if statement.kind == "definition":
+        if statement.kind == "definition" or statement.step is None:
             statement.cache = cache_problem(statement, forward, statements)
 
 

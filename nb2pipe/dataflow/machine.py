@@ -149,6 +149,7 @@ class Record:
     lent: dict[int, bool] = field(default_factory=dict)
     run: set[tuple[int, bool]] = field(default_factory=set)
     copied: set[int] = field(default_factory=set)
+    remembered: set[tuple[Def, int]] = field(default_factory=set)
 
 
 _DATA = ("builtins.", "pandas.", "numpy.ndarray", "tensorflow.Tensor", "torch.utils.data.", "function")
@@ -420,12 +421,21 @@ class Machine:
     def patch(self, objs: Iterable[int], place: Place) -> None:
         """Attributes of the objects are set: that changes functions and classes as well."""
         several = set(objs)
+        for index in several & self.heap.defined.keys():
+            self._hold_method(self.heap.defined[index])
         self.mutate(several, place)
         for index in several:
             self.record.patched.setdefault(index, place)
         for index in several & self.heap.defined.keys():
             self.record.mutated.setdefault(index, place)
             self.heap.defined[index].literals.clear()
+
+    def _hold_method(self, made: Def) -> None:
+        """A class holds its methods; that matters once an attribute of one is set."""
+        if made.owner is not None:
+            owner, method = self.heap.definition(made.owner), self.heap.definition(made)
+            self.heap.hold(owner, method)
+            self.heap.objs[owner].parts[method] = 0  # it was there before anybody set anything
 
     def patch_any(self, holder: Val) -> None:
         """An attribute is set of what may be any class of the notebook: a function's argument of no known type."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nb2pipe.dataflow.machine import Place, Record
-from nb2pipe.dataflow.values import Val
+from nb2pipe.dataflow.values import Def, Val
 from nb2pipe.findings import Finding
 from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell, Role
 
@@ -71,8 +71,9 @@ class StepFlow:
     share identity, each with the place where that came to be in `joined_at`. `input_values` and `output_values` are
     what is known of them. `by_value` are definitions that are handed on as values; `carries` names, for each
     output, the definitions of the notebook that it may hold, and `carried_reads` the names that those read when
-    they are called. `files_in` are paths, each with the step that gives it (None: it lies beside the notebook), in
-    the order in which they are laid out; `folders` are those beside the notebook that the step writes into.
+    they are called; `by_name` has the functions that it may hold that are stored by their names alone. `files_in` are
+    paths, each with the step that gives it (None: it lies beside the notebook), in the order in which they are laid
+    out; `folders` are those beside the notebook that the step writes into.
     `fetches` are parameters with which paths of files beside the notebook begin that are read by what knows no URLs.
     `outside` are places that read or write data that nobody keeps for the pipeline.
     """
@@ -93,6 +94,7 @@ class StepFlow:
     by_value: set[str] = field(default_factory=set)
     carries: dict[str, frozenset[str]] = field(default_factory=dict)
     carried_reads: dict[str, frozenset[str]] = field(default_factory=dict)
+    by_name: dict[str, tuple[Def, ...]] = field(default_factory=dict)
     files_in: tuple[tuple[str, str | None], ...] = ()
     files_out: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()

@@ -219,9 +219,14 @@ class Resolver:
 
     def _held_elsewhere(self, index: int, origin: Statement, name: str) -> bool:
         """Whether other names hold what changes of a definition when step `index` begins: `kept = f.__defaults__`."""
-        held = self.heap.reach(origin.values.get(name, Val()).objs) & self.mutated
-        others = (b.val.objs for n, b in self.steps[index].entry.items() if n != name) if held else ()
-        return any(self.heap.reach(objs) & held for objs in others)
+        before = self.steps[index].statements[0].index - 1
+        held = self.heap.reach_at(self._objects(origin.values.get(name, Val())), before) & self.mutated
+        others = (self._objects(b.val) for n, b in self.steps[index].entry.items() if n != name) if held else ()
+        return any(self.heap.reach_at(objs, before) & held for objs in others)
+
+    def _objects(self, val: Val) -> set[int]:
+        """The objects of a value, the functions and classes among them."""
+        return set(val.objs).union(self.heap.definitions[d] for d in val.defs if d in self.heap.definitions)
 
     def _hides(self, index: int, builtins: Iterable[str]) -> bool:
         """Whether one of these builtins has another meaning when step `index` begins."""
@@ -361,7 +366,7 @@ class Resolver:
 
     def _reach(self, facts: StepFacts, val: Val) -> set[int]:
         """What a value holds when the step has ended; a function holds the outer values that it reads."""
-        objs = set(val.objs).union(self.heap.definitions[d] for d in val.defs if d in self.heap.definitions)
+        objs = self._objects(val)
         known: frozenset[str] = frozenset()
         while True:
             reached = self.heap.reach_at(objs, facts.clock)
@@ -373,12 +378,25 @@ class Resolver:
 
     def _read_inside(self, reached: Iterable[int], val: Val) -> frozenset[str]:
         """The outer names that the functions and classes read that a value is or holds."""
+        inside = self._inside(reached, val)
+        return frozenset().union(*(self._reads_of(made) for made in inside)) if inside else frozenset()
+
+    def _inside(self, reached: Iterable[int], val: Val) -> dict[Def, None]:
+        """The functions and classes that a value is or holds, and those of the instances that it holds."""
         inside = dict.fromkeys([*val.defs, *([val.cls] if val.cls else [])])
         for index in reached:
             for made in (self.heap.defined.get(index), self.heap.classes.get(index)):
                 if made is not None:
                     inside[made] = None
-        return frozenset().union(*(self._reads_of(made) for made in inside)) if inside else frozenset()
+        return inside
+
+    def _stored_by_name(self, facts: StepFacts, val: Val) -> tuple[Def, ...]:
+        """The functions inside a value, and those that they call, that are stored by their names alone."""
+        reached = self._reach(facts, val)
+        inside = self._inside(reached, val)
+        for name in sorted(self._read_inside(reached, val)):
+            inside.update(dict.fromkeys(facts.exit[name].val.defs if name in facts.exit else ()))
+        return tuple(dict.fromkeys(f for made in inside for f in made.functions() if f.by_name))
 
     def _reads_of(self, made: Def) -> frozenset[str]:
         if made not in self.reads_of:
@@ -396,6 +414,7 @@ class Resolver:
         for name, val in flow.output_values.items():
             reached = self.heap.reach_at(val.objs, facts.clock)
             flow.carried_reads[name] = self._read_inside(reached, val)
+            flow.by_name[name] = self._stored_by_name(facts, val)
             types = {self.heap.objs[o].type or "" for o in reached}
             flow.carries[name] = frozenset(t.removeprefix(DEFINITION) for t in types if t.startswith(DEFINITION))
         flow.maybe_unbound = frozenset(n for n in flow.outputs if not facts.exit[n].must)

@@ -160,10 +160,9 @@ def _star_import(m: Machine, module: str, node: ast.ImportFrom) -> None:
 
 def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
     decorators = [_decorator(m, d) for d in node.decorator_list]
-    val = _decorated(m, decorators, define_function(m, node, node.name), node)
-    if any(_is_unstorable(m, d) for d in node.decorator_list):
-        for made in val.defs:
-            m.heap.objs[m.heap.definition(made)].marks |= {"unstorable"}
+    defined = define_function(m, node, node.name)
+    defined.defs[0].by_name = next(filter(None, (_unstorable(m, d) for d in node.decorator_list)), "")
+    val = _decorated(m, decorators, defined, node)
     m.assign(node.name, val, m.at(node))
     if val.objs:
         m.frame.closures += [(o, frozenset(_names_in(node))) for o in val.objs]
@@ -182,10 +181,12 @@ def _from_library(m: Machine, decorator: ast.expr) -> bool:
     return isinstance(root, ast.Name) and (bound is None or bound.val.ref is not None)
 
 
-def _is_unstorable(m: Machine, decorator: ast.expr) -> bool:
-    ref = m.evaluate(decorator).ref if isinstance(decorator, (ast.Name, ast.Attribute)) else None
+def _unstorable(m: Machine, decorator: ast.expr) -> str:
+    """The import path of a decorator, or of what makes it, that gives what cannot be stored; "" for others."""
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    ref = m.evaluate(called).ref if isinstance(called, (ast.Name, ast.Attribute)) else None
     effect = m.tables.function(ref) if ref else None
-    return effect is not None and effect.unstorable
+    return ref if ref and effect is not None and effect.unstorable else ""
 
 
 _Decorator = Callable[[list[Val], Place], Val]
@@ -281,7 +282,7 @@ def _class_body(m: Machine, node: ast.ClassDef, made: Def) -> dict[str, Def]:
     made.factories = tuple(Val(ref=f.ref, defs=f.defs) for f in makers)
     kept = sorted(names - set(members) - set(fields))  # what a field's default makes belongs to each instance
     attributes = [b.val.objs for n in kept if (b := frame.find(n)) is not None]
-    attributes.append(frozenset(m.heap.definition(f) for f in members.values() if f.captures))
+    attributes.append(frozenset(m.heap.definition(f) for f in members.values() if f.captures or f.owner is not made))
     for part in frozenset().union(*attributes):
         m.heap.hold(m.heap.definition(made), part)
     return members

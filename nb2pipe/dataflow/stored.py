@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from nb2pipe.dataflow.forward import Forward
@@ -30,6 +30,7 @@ _WAYS_OUT = {
         ("threading", "concurrent", "multiprocessing"),
         "Start it and wait for it in one step, and hand on what it gives.",
     ),
+    "functools": "Put it above the function as a decorator: each step can define that anew, but not what a call made.",
     "hashlib": "Hand on what is to be hashed, or the digest.",
     "re": "Hand on the texts in it, such as `match.group()`.",
     "weakref": "Hand on the objects themselves.",
@@ -40,7 +41,6 @@ _WAYS_OUT = {
 def stored_findings(flows: Sequence[StepFlow], statements: Sequence[Statement], forward: Forward) -> list[Finding]:
     """Values that cannot be stored, and names that travel together."""
     found: list[Finding] = []
-    data = {name for flow in flows for name in flow.inputs}
     compiled = _compiled(statements, forward)
     for flow in flows:
         for need in flow.inputs.values():
@@ -58,7 +58,6 @@ def stored_findings(flows: Sequence[StepFlow], statements: Sequence[Statement], 
                 hint = _WAYS_OUT.get(kind, _WAYS_OUT.get(kind.partition(".")[0]))
                 found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name, hint=hint))
             found += _own_pickling(flow, need, reached, forward)
-            found += _own_caches(flow, need, reached, forward, data)
         found += _shared_weights(flow, forward, compiled)
         for bundle in flow.bundles:
             message = f"{', '.join(bundle)} share identity and travel together in one artifact"
@@ -130,21 +129,6 @@ def _own_pickling(flow: StepFlow, need: Need, reached: Iterable[int], forward: F
         )
         cell, line = _where(flow, need.name)
         found.append(finding("own-pickling", message, cell=cell, line=line, name=need.name))
-    return found
-
-
-def _own_caches(
-    flow: StepFlow, need: Need, reached: Iterable[int], forward: Forward, data: Collection[str]
-) -> list[Finding]:
-    """Instances of classes that travel as values, because they read what steps compute, and have a method that caches:
-    what `functools.lru_cache` makes is stored by its name only."""
-    found = []
-    for made in dict.fromkeys(forward.heap.classes[o] for o in sorted(reached) if o in forward.heap.classes):
-        if any(f.cached for f in made.functions()) and forward.outer_reads([made]) & set(data):
-            message = f"{need.name} holds an instance of {made.name}, whose cached method cannot be stored, and step "
-            message += f"{flow.name} takes it from step {need.source}"
-            cell, line = _where(flow, need.name)
-            found.append(finding("unpicklable", message, cell=cell, line=line, name=need.name))
     return found
 
 

@@ -330,6 +330,7 @@ def call_function(
         bound[CLOSURE] = Val(objs=closure or _held_by_class(m, made))
     result = replay(m, summarize(m, made, bound), bound, place)
     if made.cached:
+        m.record.remembered |= {(made, o) for v in bound.values() for o in v.objs}
         for index in result.objs:
             m.heap.objs[index].marks |= {CACHED + made.name}
     return result
@@ -373,6 +374,7 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
     m.record.compared |= real.several(record.compared)
     m.compare([real.several(record.equalled)])
     m.record.raised |= real.several(record.raised)
+    m.record.remembered |= {(cached, o) for cached, index in record.remembered for o in real.objects(index)}
     _call_held(m, real.several(record.called), place)
     _pass_on(m, record, place)
     real.edges()

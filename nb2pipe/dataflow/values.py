@@ -55,7 +55,8 @@ class Def:
     function, `defaults` are the values of its defaults, `captures` the variables of the enclosing function that it
     reads, `home` the scope that it was made in, and `wraps` the functions that a decorator put inside it. `factories`
     are what makes the defaults of a dataclass's fields, anew for each instance; `metaclasses` are what makes a class
-    itself. `literals` are those attributes of a class that are literals, until one is set anew.
+    itself. `literals` are those attributes of a class that are literals, until one is set anew. `by_name` is
+    the import path of a decorator that makes what is stored by its name alone, "" if the function has none.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Def:
     factories: tuple[Val, ...] = ()
     metaclasses: tuple[Def, ...] = ()
     literals: dict[str, Val] = field(default_factory=dict)
+    by_name: str = ""
 
     def method(self, name: str) -> Def | None:
         """The method `name`, own or inherited from a class of the notebook."""

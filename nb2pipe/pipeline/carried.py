@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from nb2pipe.dataflow.caches import UNKNOWN
 from nb2pipe.dataflow.model import Statement, StepFlow
+from nb2pipe.dataflow.values import Def
 from nb2pipe.findings import Finding, finding
 from nb2pipe.pipeline.placement import Placer
 
@@ -24,17 +25,28 @@ def carried_findings(placer: Placer) -> list[Finding]:
 def _caches(placer: Placer) -> Iterator[Finding]:
     """A function that remembers begins with nothing in each step that calls it."""
     for statement in placer.statements:
-        if statement.cache and len(placer.users(statement.index)) > 1:
+        if statement.cache and len(_in_force(placer, statement)) > 1:
             name = next(iter(statement.writes), "")
             message = f"{name} begins without its cache or traces in each step that calls it, and {statement.cache}"
             found = finding("cache-across-steps", message, cell=statement.cell, line=statement.first, name=name)
             yield replace(found, severity="warning") if statement.cache == UNKNOWN else found
 
 
+def _in_force(placer: Placer, statement: Statement) -> set[str]:
+    """The steps that have what a statement defines: by its name, or in a value that they take."""
+    found = {step.name for step in placer.users(statement.index)}
+    for step in placer.flow.steps:
+        for name, functions in step.by_name.items():
+            if any(placer.defined_in.get(f) == statement.index for f in functions):
+                found.update(taker.name for taker in placer.takers.get((step.name, name), ()))
+    return found
+
+
 def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
     rank = placer.rank[step.name]
     for name in step.outputs:
         taken = list(placer.takers.get((step.name, name), ()))
+        yield from _stored_by_name(placer, step, name, taken)
         reads = step.carried_reads.get(name, frozenset()) - {name}
         stale = min((n for n in reads if _becomes_stale(placer, step, name, n)), default=None)
         if stale is not None and taken:
@@ -47,6 +59,26 @@ def _of_step(placer: Placer, step: StepFlow) -> Iterator[Finding]:
             if not placer.closed(statement.index):
                 changed = placer.last_change.get(name_of(statement), -1) > rank
                 yield from _problems(name, statement, step, taken, changed)
+
+
+def _stored_by_name(placer: Placer, step: StepFlow, name: str, taken: list[StepFlow]) -> Iterator[Finding]:
+    """What a cache makes of a function is stored by the function's name, so it must stand in a module under it."""
+    made = next((f for f in step.by_name.get(name, ()) if not _in_module(placer, f)), None)
+    if made is not None and taken:
+        what = f"{name} is" if made.name == name else f"{name} holds {made.name}:"
+        message = f"{what} what {made.by_name} makes, which cannot be stored"
+        message += f", and step {taken[0].name} takes it from step {step.name}"
+        hint = (
+            f"Let each step define it: use {made.name} by this name, and let no step change the function or the name; "
+        )
+        hint += "or call it where it is defined, and hand on what it gives."
+        yield replace(_at_output(placer, step, name, "unpicklable", message), hint=hint)
+
+
+def _in_module(placer: Placer, made: Def) -> bool:
+    """Whether a function, or the class that it is a method of, is found by its name at the top of a module."""
+    where = placer.defined_in.get(made)
+    return where is not None and placer.closed(where)
 
 
 def _becomes_stale(placer: Placer, step: StepFlow, name: str, read: str) -> bool:

@@ -109,6 +109,7 @@ def _liftable(step: Step) -> dict[str, tuple[str, ...]]:
     inside = [*step.setup, *step.body]
     trees = [ast.parse(_text(f)) for f in (*step.definitions, *inside)]
     found = {f.name: f for f in map(_function, inside) if f is not None and _only_called(f.name, trees)}
+    found = {name: f for name, f in found.items() if name not in {o.name for o in step.outputs}}
     outer = {n for f in (*step.imports, *step.definitions) for n in f.names} | set(step.shared) | BUILTINS
     parameters = set(step.parameters) - _rebound(trees)
     while True:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from nb2pipe.dataflow.machine import BUILTINS
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
-from nb2pipe.dataflow.values import IMMUTABLE
+from nb2pipe.dataflow.values import IMMUTABLE, Def
 from nb2pipe.pipeline.fragments import alone_on_its_lines
 
 
@@ -52,6 +52,7 @@ class Placer:
             for need in step.inputs.values():
                 self.takers.setdefault((need.source, need.name), []).append(step)
         self.definitions: dict[str, list[Statement]] = {}
+        self.defined_in: dict[Def, int] = {}
         self.last_bound: dict[str, int] = {}
         self.last_change: dict[str, int] = {}
         for statement in self.statements:
@@ -66,6 +67,7 @@ class Placer:
     def _note(self, statement: Statement) -> None:
         """Index a statement: what it defines, and in which step names were last bound or changed."""
         if statement.kind == "definition":
+            self.defined_in.update(dict.fromkeys(statement.record.defined, statement.index))
             for name in statement.writes:
                 self.definitions.setdefault(name, []).append(statement)
         if statement.step is not None:
