@@ -122,6 +122,8 @@ class Forward:
         m.place = Place(-1, 0, "")
         self.heap.clock = statement.index
         m.record = statement.record = Record()
+        statement.writes, statement.values, statement.deletes = {}, {}, set()
+        statement.changes, statement.versions = {}, {}
         self.frame.ended = False
         if statement.role == "skip":
             self._look_at(statement)
