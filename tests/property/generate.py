@@ -7,6 +7,7 @@ the wanted kind at that moment, so that nearly every statement runs; one that ra
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import itertools
 import random
@@ -139,12 +140,13 @@ def _limited(seconds: float) -> Iterator[None]:
         raise _Timeout
 
     before = signal.signal(signal.SIGALRM, stop)
-    # Again and again: what is raised while garbage is collected is lost
+    gc.disable()  # what is raised while garbage is collected is lost, and a loop goes on until the memory is full
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.enable()
         signal.signal(signal.SIGALRM, before)
 
 
