@@ -190,7 +190,7 @@ def _channels(m: Machine, effect: Effect, keywords: Keywords, place: Place) -> N
         m.channel("random:" + generator, "seed", place)
     for generator in _drawn(m, effect.draws, keywords):
         m.channel("random:" + generator, "draw", place)
-    for generator in effect.advances:
+    for generator in _drawn(m, effect.advances, keywords):
         m.channel("random:" + generator, "advance", place)
     for channel in effect.uses:
         m.channel(channel, "use", place)
@@ -204,17 +204,31 @@ def _drawn(m: Machine, draws: tuple[Draw, ...], keywords: Keywords) -> list[str]
     """The global generators that a call draws from; one that is given instead changes."""
     found = []
     for draw in draws:
-        given = keywords.get(draw.unless)
-        if given is not None and given.const is not None:
-            m.mutate(given.objs, m.place)
-        elif _asked(draw, keywords):
+        given = [v for n in draw.unless.names if (v := keywords.get(n)) is not None and v.const is not None]
+        for val in given:
+            m.mutate(val.objs, m.place)
+        if all(val.ref == "numpy.random" for val in given) and _asked(draw, keywords):
             found.append(draw.generator)
     return found
 
 
 def _asked(draw: Draw, keywords: Keywords) -> bool:
-    off = [keywords[name].const is False for name in (draw.when, draw.but) if name in keywords]
-    return not any(off) and (not draw.when or draw.when in keywords)
+    given = [keywords[name] for name in (*draw.when.names, None) if name in keywords]
+    if draw.when.names and not any(_is_on(val, draw.when.words) for val in given):
+        return False
+    return not any(_is_off(keywords[name], draw.but.words) for name in draw.but.names if name in keywords)
+
+
+def _is_on(val: Val, words: tuple[str, ...]) -> bool:
+    """Whether a setting may be on, or one of the words."""
+    if not val.is_const:
+        return True
+    return val.const in words if words else not (val.const is None or (val.const == 0 and val.type != "builtins.str"))
+
+
+def _is_off(val: Val, words: tuple[str, ...]) -> bool:
+    """Whether a setting is off, or one of the words."""
+    return val.is_const and (val.const in words if words else val.const is False)
 
 
 def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> None:
@@ -406,6 +420,7 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     for part in keywords.get(effect.around, Val()).objs:
         m.heap.put_inside(part, made)
     marks = {"draws:" + generator for generator in _drawn(m, effect.marks, keywords)}
+    marks |= drawn_by(m, [*args, *keywords.values()])
     if "requires_grad" in keywords and keywords["requires_grad"].const is not False:
         marks.add("learns")
     if effect.unstorable:
@@ -414,6 +429,9 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         marks.add("each:" + effect.each[0])
     if effect.makes:
         marks.update("draws:" + generator for generator in _drawn(m, effect.draws, keywords))
+        marks.update("advances:" + generator for generator in _drawn(m, effect.advances, keywords))
+    if effect.like is not None:
+        marks |= m.drawing((_at(effect.like, receiver, args, keywords) or Val()).objs)
     m.heap.objs[made].marks = frozenset(marks)
     result = Val(objs=frozenset([made]), type=type_name, items=tuple(items) if len(items) > 1 else None)
     return m.derived(result, [receiver, *args, *keywords.values()]) if type_name == "torch.Tensor" else result
@@ -453,6 +471,7 @@ def _split(m: Machine, args: list[Val]) -> Val:
 
 def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
     """Functions of the notebook among the arguments may be called with whatever the other arguments hold."""
+    m.draw(drawn_by(m, values), place)
     functions = [d for v in values for d in v.defs if not hasattr(d.node, "bases")]
     getters = any(v.type == "operator.attrgetter" for v in values)
     if not functions and not getters:
@@ -469,6 +488,13 @@ def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
     return results
 
 
+def drawn_by(m: Machine, values: Iterable[Val]) -> set[str]:
+    """The marks of what draws, of functions and classes of libraries among the values: they may be called."""
+    rows = [row for v in values if v.ref and not v.defs and (row := m.tables.function(v.ref)) is not None]
+    marks = {"draws:" + generator for row in rows for generator in _drawn(m, row.draws, {})}
+    return marks | {"advances:" + generator for row in rows for generator in _drawn(m, row.advances, {})}
+
+
 def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A call of which nothing is known: it may change, keep and return everything that it is given."""
     m.record.unknown_calls.append(place)
@@ -480,6 +506,7 @@ def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, p
     for index in sorted(m.heap.reach(given)):
         if index in m.heap.defined:
             m.shared.mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
+    m.draw({mark.replace("draws:", "advances:") for mark in m.drawing(given)}, place)
     m.mutate(given, place, deep=True)
     m.record.mentions += [(v.const, place) for v in values[1:] if isinstance(v.const, str) and is_name(v.const)]
     return m.unknown(given.union(*(r.objs for r in results)))

@@ -156,6 +156,9 @@ _DATA = ("builtins.", "pandas.", "numpy.ndarray", "tensorflow.Tensor", "torch.ut
 """Types that a model may hold but does not change when it is trained."""
 
 
+_DRAWING: Mapping[str, ChannelUse] = {"draws": "draw", "advances": "advance"}
+"""Marks of what draws when it is used, each followed by `:GENERATOR`, and how it does."""
+
 _GENERATORS = ("numpy.random.RandomState", "numpy.random.Generator", "random.Random", "torch.Generator")
 """Types of random generators that what holds them passes on uncopied."""
 
@@ -404,19 +407,30 @@ class Machine:
             if index not in self.record.mutated:
                 self.record.mutated[index] = place
                 self.record.spared.add(index)
-        self._draw(() if resting else reached, place)
+        self.draw(() if resting else self._marks(reached), place)
 
     def use_copies(self, objs: frozenset[int], place: Place) -> None:
         """Copies of what `objs` are made of are used or trained: they draw, but only generators are the same."""
         self.record.copied |= objs
         reached = self.heap.reach(objs)
         self.mutate({o for o in reached if self.heap.objs[o].type in _GENERATORS}, place)
-        self._draw(reached, place)
+        self.draw(self._marks(reached), place)
 
-    def _draw(self, objs: Iterable[int], place: Place) -> None:
-        for mark in sorted(frozenset().union(*(self.heap.objs[o].marks for o in objs))):
-            if mark.startswith("draws:"):
-                self.channel("random:" + mark.removeprefix("draws:"), "draw", place)
+    def draw(self, marks: Iterable[str], place: Place) -> None:
+        """What has the marks is used: it draws."""
+        for mark in sorted(marks):
+            use, _, generator = mark.partition(":")
+            if use in _DRAWING:
+                self.channel("random:" + generator, _DRAWING[use], place)
+
+    def _marks(self, objs: Iterable[int]) -> frozenset[str]:
+        return frozenset().union(*(self.heap.objs[o].marks for o in objs))
+
+    def drawing(self, objs: frozenset[int]) -> set[str]:
+        """The marks of what `objs` hold that a copy of them has too."""
+        marks = self._marks(self.heap.reach(objs))
+        rests = bool(objs) and all("rests" in self.heap.objs[o].marks for o in objs)
+        return {mark for mark in marks if mark.partition(":")[0] in _DRAWING} | ({"rests"} if rests else set())
 
     def patch(self, objs: Iterable[int], place: Place) -> None:
         """Attributes of the objects are set: that changes functions and classes as well."""

@@ -1,7 +1,8 @@
 """Effect tables: what calls of known libraries do, as data files that a user can read and extend.
 
 A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods."TYPE"]`, keyed by method name;
-`"numpy.*"` and `"*"` stand for what has no row of its own. A row is a short text of clauses separated by commas:
+`"numpy.*"` and `"*"` stand for what has no row of its own, `"scipy.stats.*.rvs"` for that function of whatever is there.
+A row is a short text of clauses separated by commas:
 
     returns TYPE          a fresh value of that type ("builtins.int", "pandas.DataFrame")
     makes                 a fresh value whose type is the called path (classes: the last name begins with a capital)
@@ -29,10 +30,12 @@ A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods
     holds [self]          the result holds on to the arguments, or to the receiver
     gathers [all]         the result holds what the receiver holds; rows: in tuples; all: also what shares its memory
     draws GENERATOR [unless NAME=] [when NAME=] [but NAME=]  draws from a global random generator: unless another one or
-                          a seed is given, only when NAME is given, but not when it is False; a constructor also marks
-                          what it makes, and `mutates parts` draws then
+                          a seed is given, only when NAME is given and not False, None or 0, but not when it is False;
+                          `unless A=/B=`: or B, of which versions of a library have one; `when NAME=x/y`, `but NAME=x/y`:
+                          when it may be, but not when it is, one of these words. A constructor also marks what it makes,
+                          and `mutates parts` draws then
+    advances GENERATOR [...]  draws from it likewise, but the result does not depend on what is drawn
     marks GENERATOR [...] only marks what it makes: dropout draws when it is used, not when made
-    advances GENERATOR    draws from it, but the result does not depend on what is drawn
     learns                from now on `backward` changes the receiver, a tensor
     rests | wakes         from now on the parts of the receiver that are marked do not draw when it is used, or do again
     seeds GENERATOR       seeds it
@@ -75,13 +78,21 @@ FileUse = Literal["read", "write", "remove", "probe", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """Keywords, any of which may be given, and the words that count for them: all when there are none."""
+
+    names: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
     """A global generator, and the keywords that decide whether a call draws from it."""
 
     generator: str
-    unless: str = ""
-    when: str = ""
-    but: str = ""
+    unless: Named = Named()
+    when: Named = Named()
+    but: Named = Named()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +116,8 @@ class Effect:
     apart: bool = False
     holds_self: bool = False
     draws: tuple[Draw, ...] = ()
+    advances: tuple[Draw, ...] = ()
     marks: tuple[Draw, ...] = ()
-    advances: tuple[str, ...] = ()
     learns: bool = False
     rests: bool = False
     wakes: bool = False
@@ -196,10 +207,18 @@ def _holds(effect: Effect, words: list[str]) -> Effect:
 
 
 def _draw(words: list[str]) -> Draw:
-    named = dict(zip(words[1::2], (w.rstrip("=") for w in words[2::2]), strict=True))
+    named = dict(zip(words[1::2], map(_named, words[2::2]), strict=True))
     if not named.keys() <= {"unless", "when", "but"}:
         raise TableError("say `GENERATOR [unless NAME=] [when NAME=] [but NAME=]`")
     return Draw(words[0], **named)
+
+
+def _named(text: str) -> Named:
+    """`A=`, `A=/B=` or `A=x/y`."""
+    if text.endswith("="):
+        return Named(tuple(name.rstrip("=") for name in text.split("/")))
+    name, _, words = text.partition("=")
+    return Named((name,), tuple(words.split("/")))
 
 
 def _uses_file(effect: Effect, use: FileUse, words: list[str]) -> Effect:
@@ -230,8 +249,8 @@ _CLAUSES: Mapping[str, Any] = {
     "keeps": _keeps,
     "holds": _holds,
     "draws": lambda e, w: replace(e, draws=(*e.draws, _draw(w))),
+    "advances": lambda e, w: replace(e, advances=(*e.advances, _draw(w))),
     "marks": lambda e, w: replace(e, marks=(*e.marks, _draw(w))),
-    "advances": lambda e, w: replace(e, advances=(*e.advances, w[0])),
     "apart": lambda e, w: replace(e, apart=True),
     "learns": lambda e, w: replace(e, learns=True),
     "rests": lambda e, w: replace(e, rests=True),
@@ -332,7 +351,8 @@ class Tables:
     def __init__(self, extra: Mapping[str, Any] | None = None, *, old_keras: bool = False) -> None:
         self._extra = extra or {}
         modern = has_keras_3()
-        self._homes = {"tensorflow.keras.": "keras." if modern and not old_keras else "tf_keras.", **_BEAM_FILES}
+        keras = "keras." if modern and not old_keras else "tf_keras."
+        self._homes = {"tensorflow.keras.": keras, "tensorflow.initializers.": keras + "initializers.", **_BEAM_FILES}
         if not modern:
             self._homes["keras."] = "tf_keras."
         self._cache: dict[tuple[str, str], Effect | None] = {}
@@ -389,10 +409,12 @@ def _most_specific(section: Mapping[str, str], path: str) -> str | None:
     if path in section:
         return section[path]
     head = path
+    last = path.rpartition(".")[2]
     while "." in head:
         head = head.rpartition(".")[0]
-        if head + ".*" in section:
-            return section[head + ".*"]
+        row = section.get(f"{head}.*.{last}", section.get(head + ".*"))
+        if row is not None:
+            return row
     return None
 
 
