@@ -1,7 +1,7 @@
 """Effect tables: what calls of known libraries do, as data files that a user can read and extend.
 
 A table (`tables/*.toml`) has `[functions]`, keyed by import path, and `[methods."TYPE"]`, keyed by method name;
-`"numpy.*"` and `"*"` stand for what has no row of its own, `"scipy.stats.*.rvs"` for that function of whatever is there.
+`"numpy.*"` and `"*"` stand for what has no row of its own, `"scipy.stats.*.rvs"` for that function of anything there.
 A row is a short text of clauses separated by commas:
 
     returns TYPE          a fresh value of that type ("builtins.int", "pandas.DataFrame")
@@ -31,9 +31,9 @@ A row is a short text of clauses separated by commas:
     gathers [all]         the result holds what the receiver holds; rows: in tuples; all: also what shares its memory
     draws GENERATOR [unless NAME=] [when NAME=] [but NAME=]  draws from a global random generator: unless another one or
                           a seed is given, only when NAME is given and not False, None or 0, but not when it is False;
-                          `unless A=/B=`: or B, of which versions of a library have one; `when NAME=x/y`, `but NAME=x/y`:
-                          when it may be, but not when it is, one of these words. A constructor also marks what it makes,
-                          and `mutates parts` draws then
+                          `unless A=/B=`: or B, of which a release has one; `when NAME=x/y`, `but NAME=x/y`: when it
+                          may be, but not when it is, one of these words. A constructor also marks what it makes, and
+                          `mutates parts` draws then
     advances GENERATOR [...]  draws from it likewise, but the result does not depend on what is drawn
     marks GENERATOR [...] only marks what it makes: dropout draws when it is used, not when made
     learns                from now on `backward` changes the receiver, a tensor

@@ -46,7 +46,10 @@ OTHER_RELEASES = {
     *(f"pandas.DataFrame.{n}" for n in ("applymap", "to_gbq", "swapaxes")),
     *("uuid.uuid6", "uuid.uuid7", "uuid.uuid8"),
     "keras.preprocessing.image.ImageDataGenerator",  # as `tensorflow.keras` only
-    *(f"keras.preprocessing.image.ImageDataGenerator.{n}" for n in ("flow", "flow_from_directory", "flow_from_dataframe")),
+    *(
+        f"keras.preprocessing.image.ImageDataGenerator.{n}"
+        for n in ("flow", "flow_from_directory", "flow_from_dataframe")
+    ),
     *(f"keras.preprocessing.image.ImageDataGenerator.{n}" for n in ("random_transform", "fit")),
 }
 # Attributes that only an instance has, or a class below the named one.

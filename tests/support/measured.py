@@ -22,7 +22,7 @@ Digest = Callable[[Any], bytes]
 
 @dataclass(frozen=True)
 class Effects:
-    """What a call does: names whose value changes, generators that it draws from, files that it writes."""
+    """What a call does: names whose value changes, generators that it draws from or seeds, files that it writes."""
 
     changed: frozenset[str]
     drawn: frozenset[str]
@@ -53,7 +53,9 @@ class Library:
         """What the tables say that it does, the names whose values the result shares, and the result's value."""
         code = f"import nobody\n{self.setup}r = {expression}\nnobody.touch(r)"
         *_, call, touch = _analysed(code).statements
-        drawn = {c.channel.removeprefix("random:") for c in call.record.channels if c.use in ("draw", "advance")}
+        drawn = {
+            c.channel.removeprefix("random:") for c in call.record.channels if c.use in ("draw", "advance", "seed")
+        }
         written = {str(f.path) for f in call.record.files if f.use == "write"}
         said = Effects(frozenset(call.changes) - {"r"}, frozenset(drawn), frozenset(written))
         return said, frozenset(touch.changes) - {"r"}, call.values["r"]
