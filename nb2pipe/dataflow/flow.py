@@ -18,6 +18,7 @@ from nb2pipe.dataflow.hidden import (
     moved_files,
     outside_data,
     prepares_files,
+    seeded_too_early,
     set_ups,
     setup_copies,
 )
@@ -329,7 +330,7 @@ def _hidden(
 ) -> list[Finding]:
     shared = [s for s in statements if s.step is None]
     steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
-    found = channel_findings(shared, steps) + moved_files(statements)
+    found = channel_findings(shared, steps) + seeded_too_early(statements) + moved_files(statements)
     found += file_flow(flows, statements, here, {root_of(path) for path in modules})
     return found + file_times(flows, statements)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from nb2pipe.dataflow.machine import WORKING_DIRECTORY, ChannelEvent, FileEvent, Place
 from nb2pipe.dataflow.model import Statement, StepFlow
@@ -110,6 +112,31 @@ def channel_findings(shared: Sequence[Statement], steps: Sequence[tuple[str, Seq
         found += _step_findings(name, happening, seeded, setters, drawn_in)
     said = any(f.name == "environment" for f in found)
     return found if said else found + _environment_left(setters.get("environment"), [name for name, _ in steps])
+
+
+def seeded_too_early(statements: Iterable[Statement]) -> list[Finding]:
+    """Draws from Python's generator that was seeded before an import that draws from it, too: steps import first."""
+    run = [s for s in statements if s.role != "skip"]
+    at = next((i for i, s in enumerate(run) if _draws_when_imported(s)), len(run))
+    seeds = [e.place for e in events(run[:at]) if e.channel == _PYTHONS and e.use == "seed"]
+    later = next((e for e in events(run[at:]) if e.channel == _PYTHONS and e.use in ("seed", "draw")), None)
+    if not seeds or later is None or later.use == "seed":
+        return []
+    imported = f"`{ast.unparse(run[at].node)}` (cell {run[at].cell} line {run[at].first})"
+    message = f"{later.place} draws from Python's random generator; {imported} draws from it after {seeds[-1]}"
+    hint = "Seed after the imports: a pipeline imports first."
+    return [finding("seed-across-steps", message, cell=later.place.cell, line=later.place.line, hint=hint)]
+
+
+_PYTHONS = "random:random"
+_DRAWING_IMPORTS = ("sklearn", "tensorflow", "keras", "tf_keras", "xgboost", "lightgbm", "imblearn", "rich")
+"""Libraries that draw from Python's generator when they are first imported: they import rich, which does."""
+
+
+def _draws_when_imported(statement: Statement) -> bool:
+    names = [n.module or "" for n in statement.nodes if isinstance(n, ast.ImportFrom) and not n.level]
+    names += [a.name for n in statement.nodes if isinstance(n, ast.Import) for a in n.names]
+    return find_spec("rich") is not None and any(name.partition(".")[0] in _DRAWING_IMPORTS for name in names)
 
 
 def _environment_left(last: tuple[str, Place] | None, steps: Sequence[str]) -> list[Finding]:
