@@ -172,8 +172,9 @@ class Writer:
     def _runs(self, statement: str) -> bool:
         try:
             printed = io.StringIO()
+            code = compile(statement, "<statement>", "exec")
             with _limited(0.5), contextlib.redirect_stdout(printed):
-                exec(compile(statement, "<statement>", "exec"), self.values)
+                exec(code, self.values)
                 data = [value for _, value in self.data()]
                 return size(data) < LARGEST and " at 0x" not in repr(data) + printed.getvalue()
         except (Exception, _Timeout, SyntaxError):
