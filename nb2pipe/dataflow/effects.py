@@ -301,7 +301,8 @@ def _holds_some(m: Machine, holder: Val, prefixes: tuple[str, ...]) -> bool:
 
 
 def _keep(m: Machine, holder: Val, kept: list[Val]) -> None:
-    for index in holder.objs:
+    unknown = m.heap.given(o for o in holder.objs if m.heap.objs[o].hub)  # it may be any of what it was given
+    for index in holder.objs | unknown:
         for val in kept:
             for part in val.objs | m.heap.elements(val.objs):
                 m.heap.hold(index, part)

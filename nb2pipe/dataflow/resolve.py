@@ -219,7 +219,7 @@ class Resolver:
 
     def _held_elsewhere(self, index: int, origin: Statement, name: str) -> bool:
         """Whether other names hold what changes of a definition when step `index` begins: `kept = f.__defaults__`."""
-        before = self.steps[index].statements[0].index - 1
+        before = self.steps[index - 1].clock if index else -1
         held = self.heap.reach_at(self._objects(origin.values.get(name, Val())), before) & self.mutated
         others = (self._objects(b.val) for n, b in self.steps[index].entry.items() if n != name) if held else ()
         return any(self.heap.reach_at(objs, before) & held for objs in others)
