@@ -34,10 +34,11 @@ def cache_problem(statement: Statement, forward: Forward, statements: Sequence[S
 
 def _made_here(statement: Statement, forward: Forward, statements: Sequence[Statement]) -> list[Def]:
     """The functions and methods that a statement defines, and those that it has a function of the notebook make."""
-    elsewhere = {d for s in statements for d in s.record.defined}
+    own = statement.record.defined
     values = [d for v in statement.values.values() for d in v.defs] + _held(statement, forward)
-    made = [d for d in dict.fromkeys(values) if d not in elsewhere]
-    return [one for d in [*statement.record.defined, *made] for one in (d, *d.methods.values())]
+    others = [d for d in dict.fromkeys(values) if d not in own]
+    elsewhere = {d for s in statements for d in s.record.defined} if others else set()
+    return [one for d in [*own, *(d for d in others if d not in elsewhere)] for one in (d, *d.methods.values())]
 
 
 def _held(statement: Statement, forward: Forward) -> list[Def]:

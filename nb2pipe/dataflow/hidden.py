@@ -136,7 +136,7 @@ _DRAWING_IMPORTS = ("sklearn", "tensorflow", "keras", "tf_keras", "xgboost", "li
 def _draws_when_imported(statement: Statement) -> bool:
     names = [n.module or "" for n in statement.nodes if isinstance(n, ast.ImportFrom) and not n.level]
     names += [a.name for n in statement.nodes if isinstance(n, ast.Import) for a in n.names]
-    return find_spec("rich") is not None and any(name.partition(".")[0] in _DRAWING_IMPORTS for name in names)
+    return any(name.partition(".")[0] in _DRAWING_IMPORTS for name in names) and find_spec("rich") is not None
 
 
 def _environment_left(last: tuple[str, Place] | None, steps: Sequence[str]) -> list[Finding]:
@@ -235,7 +235,7 @@ def _moved(event: FileEvent | ChannelEvent, place: Place) -> Finding:
 
 def _word(channel: str) -> str:
     kind, _, name = channel.partition(":")
-    if channel == "random:random":
+    if channel == _PYTHONS:
         return "Python's random generator"
     words = {"random": "the random generator of {}", "accessor": "the accessor {}", "module": "the state of {}"}
     return words.get(kind, f"the {channel}").format(name)
