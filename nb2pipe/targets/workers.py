@@ -9,9 +9,10 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ LAUNCHER_VARIABLES = (
     "DMLC_TRACKER_URI DMLC_TRACKER_PORT JOB_SEED"
 ).split()
 """What launchers of distributed processes set: a step on this machine sees only what is set here."""
+
+NOT_GIVEN_OUT = range(10000, 32768)
+"""Ports below those of Linux (`ip_local_port_range`) and of RFC 6335 (from 49152: macOS, Windows) for any use."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
@@ -80,12 +84,23 @@ PLACES: Mapping[str, Callable[[Sequence[int]], list[dict[str, str]]]] = {"keras"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nothing listens to at this moment, no two alike."""
+    """Ports of the loopback interface that nothing listens to at this moment, no two alike.
+
+    None is of those that systems give to connections and servers that ask for any port: one of these could be taken
+    before its worker listens, and the other workers would wait at a stranger's door.
+    """
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        bound = _bound(held, secrets.SystemRandom().sample(NOT_GIVEN_OUT, len(NOT_GIVEN_OUT)))
+        return list(islice(bound, count))
+
+
+def _bound(held: ExitStack, ports: Iterable[int]) -> Iterator[int]:
+    """Those of `ports` that could be bound; they stay so while `held` does."""
+    for port in ports:
+        one = held.enter_context(socket.socket())
+        with suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            yield port
 
 
 def suffix_of(rank: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from google.cloud.aiplatform_v1 import types
+
+from nb2pipe.targets.workers import free_ports
 
 NAMES = {"workerpool0": "chief", "workerpool1": "worker"}
 """What TF_CONFIG calls the pools."""
@@ -90,7 +91,7 @@ def run_pools(
     """Runs every replica of a job; the first that fails ends the others. Returns why it failed, or ""."""
     place.mkdir(parents=True)
     hosts = {
-        f"workerpool{i}": [f"127.0.0.1:{_free_port()}" for _ in range(pool.replica_count)]
+        f"workerpool{i}": [f"127.0.0.1:{port}" for port in free_ports(pool.replica_count)]
         for i, pool in enumerate(spec.worker_pool_specs)
     }
     running: dict[str, subprocess.Popen[bytes]] = {}
@@ -167,9 +168,3 @@ def without_pip(command: list[str]) -> list[str]:
     if command[:2] == ["sh", "-c"] and "pip install" in command[2]:
         return ["sh", "-c", command[2].partition(" && ")[2], *command[3:]]
     return command
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

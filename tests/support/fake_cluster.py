@@ -11,7 +11,6 @@ import os
 import random
 import re
 import shlex
-import socket
 import ssl
 import subprocess
 import sys
@@ -29,6 +28,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from kube_schemas import schema_errors
 from loopback import Loopback
+
+from nb2pipe.targets.workers import free_ports
 
 Json = dict[str, Any]
 NAMESPACE, TOKEN = "team-a", "s3cret"
@@ -169,7 +170,7 @@ class FakeCluster:
     # --- operators ----------------------------------------------------------------------------------------------------
     def _run_TrainJob(self, name: str, manifest: Json) -> None:
         spec = manifest["spec"]
-        trainer, port = spec["trainer"], str(free_port())
+        trainer, port = spec["trainer"], str(free_ports(1)[0])
         size, runtime = str(trainer["numNodes"]), spec["runtimeRef"]["name"]
         variables = {
             "torch-distributed": {
@@ -192,7 +193,7 @@ class FakeCluster:
         self._says(name, "Created", "Running")
         replicas = manifest["spec"]["tfReplicaSpecs"]
         hosts = {
-            kind.lower(): [f"localhost:{free_port()}" for _ in range(r["replicas"])] for kind, r in replicas.items()
+            kind.lower(): [f"localhost:{port}" for port in free_ports(r["replicas"])] for kind, r in replicas.items()
         }
         labels, pods = {"training.kubeflow.org/job-name": name}, []
         for kind, replica in replicas.items():
@@ -300,12 +301,6 @@ def _proposed(row: Json, number: int, chance: random.Random) -> str:
         low * (high / low) ** chance.random() if space["distribution"] == "logUniform" else chance.uniform(low, high)
     )
     return str(round(value)) if row["parameterType"] == "int" else repr(value)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Handler(BaseHTTPRequestHandler):

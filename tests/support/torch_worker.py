@@ -1,7 +1,7 @@
-"""Runs the step `train` of generated projects as one worker: python torch_worker.py FOLDER RESULT [PORT RANK SIZE].
+"""Runs the step `train` of generated projects as one worker: python torch_worker.py FOLDER RESULT [PORTS RANK SIZE].
 
 RESULT becomes a JSON object: for each project what the step printed, why it failed, and how many forward passes were
-divided among workers; without PORT also what the notebook itself prints.
+divided among workers; without PORTS also what the notebook itself prints.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import sys
 import tempfile
 import traceback
 import types
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 
-def main(folder: str, result: str, port: str = "", rank: str = "0", size: str = "1") -> None:
+def main(folder: str, result: str, ports: str = "", rank: str = "0", size: str = "1") -> None:
     found: dict[str, Any] = {}
-    for number, project in enumerate(sorted(Path(folder).iterdir())):
+    for project, port in zip_longest(sorted(Path(folder).iterdir()), filter(None, ports.split(","))):
         if port:
-            os.environ |= {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1"}
-            os.environ |= {"MASTER_PORT": str(int(port) + number)}
+            os.environ |= {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         found[project.name] = trained(project)
         if not port:
             notebook = Path(folder).parent / "notebooks" / project.name / f"{project.name}.py"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from small_project import MakeProject, Project, gives, measures, step, takes
 
 from nb2pipe.codegen.render import render
 from nb2pipe.notebook.model import Resources
+from nb2pipe.targets import workers
 from nb2pipe.targets.base import RunResult
 from nb2pipe.targets.workers import free_ports, worker_environments
 
@@ -138,8 +140,18 @@ def test_each_framework_is_told_as_its_launcher_does() -> None:
     assert len({host for config in configs for host in config["cluster"]["worker"]}) == 3
 
 
-def test_free_ports_are_distinct() -> None:
-    assert len(set(free_ports(20))) == 20
+def test_free_ports_are_distinct_and_none_that_a_system_gives_to_others() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    assert max(ports) < 32768
+
+
+def test_a_port_in_use_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(workers, "NOT_GIVEN_OUT", range(port, port + 200))
+        assert port not in free_ports(3)
 
 
 FAILS = """

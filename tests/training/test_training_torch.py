@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from torch_trainings import HEAD, REFUSED_WHEN_RUN, TRAININGS
 
 from nb2pipe.convert import Conversion, load
+from nb2pipe.targets.workers import free_ports
 
 WORKER = Path(__file__).parents[1] / "support" / "torch_worker.py"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
@@ -296,14 +295,8 @@ def alone(runs: Runs) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def together(runs: Runs) -> list[dict[str, dict[str, str]]]:
-    return runs.run(*((f"worker-{rank}", (free_port(), rank, SIZE)) for rank in range(SIZE)))
-
-
-@cache
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    ports = ",".join(map(str, free_ports(len(TRAININGS) + len(REFUSED_WHEN_RUN))))
+    return runs.run(*((f"worker-{rank}", (ports, rank, SIZE)) for rank in range(SIZE)))
 
 
 def numbers(text: str) -> Iterator[float]:
