@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 
 from nb2pipe.dataflow.effects import elements, has_views
-from nb2pipe.dataflow.machine import Machine, Place, channel_of
+from nb2pipe.dataflow.events import Place, channel_of
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.special import touch
 from nb2pipe.dataflow.values import Access, Val

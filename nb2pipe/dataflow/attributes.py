@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from nb2pipe.dataflow.contents import field_of
 from nb2pipe.dataflow.effects import Keywords, apply_effect, inside, namespace_of
+from nb2pipe.dataflow.events import Place, channel_of
 from nb2pipe.dataflow.filecalls import Special, plain_text
-from nb2pipe.dataflow.machine import Machine, Place, channel_of
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.shown import note_attribute
 from nb2pipe.dataflow.special import classes_of, touch

@@ -29,9 +29,10 @@ from nb2pipe.dataflow.effects import (
     unknown_call,
     unknown_function,
 )
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, text_method
 from nb2pipe.dataflow.libraries import LIBRARY_CALLS
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.shown import note_named
 from nb2pipe.dataflow.special import classes_of, is_unknown, lend_all, library_base, own_module, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function

@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import cache
 
 from nb2pipe.dataflow.contents import each_of, keys_of, rows
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.filecalls import in_memory
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, is_name, with_suffix
 from nb2pipe.dataflow.properties import run_properties
 from nb2pipe.dataflow.scopes import arguments

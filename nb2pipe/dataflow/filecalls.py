@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from nb2pipe.dataflow.contents import remember_each
-from nb2pipe.dataflow.machine import WORKING_DIRECTORY, Machine, Place, Template
+from nb2pipe.dataflow.events import WORKING_DIRECTORY, Place
+from nb2pipe.dataflow.machine import Machine, Template
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, escaped, formatted, path_joined
 from nb2pipe.dataflow.tables import FileUse
 from nb2pipe.dataflow.values import Val, join, typed

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from nb2pipe.dataflow.machine import FileEvent, Place
+from nb2pipe.dataflow.events import FileEvent, Place
 from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.dataflow.paths import ANYTHING, Location, escaped, glob_of, is_inside, located, overlap, placeholders
 from nb2pipe.findings import Finding, finding

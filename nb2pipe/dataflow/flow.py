@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from nb2pipe.dataflow.caches import cache_problem
+from nb2pipe.dataflow.events import ModuleFacts, Place
 from nb2pipe.dataflow.files import file_flow
 from nb2pipe.dataflow.forward import Forward, statements_of
 from nb2pipe.dataflow.hidden import (
@@ -23,7 +24,7 @@ from nb2pipe.dataflow.hidden import (
     setup_copies,
 )
 from nb2pipe.dataflow.kinds import kind
-from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound, ModuleFacts, Place
+from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.modules import accepted, module_facts, own_modules, root_of
 from nb2pipe.dataflow.resolve import Resolver, step_facts

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.expressions import evaluate
-from nb2pipe.dataflow.machine import Bound, Frame, Machine, Place, Record, Shared, Template
+from nb2pipe.dataflow.machine import Bound, Frame, Machine, Record, Shared, Template
 from nb2pipe.dataflow.model import Statement
 from nb2pipe.dataflow.statements import execute
 from nb2pipe.dataflow.summaries import lend, mention

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from nb2pipe.dataflow.machine import WORKING_DIRECTORY, ChannelEvent, FileEvent, Place
+from nb2pipe.dataflow.events import WORKING_DIRECTORY, ChannelEvent, FileEvent, Place
 from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.dataflow.paths import located
 from nb2pipe.findings import Finding, finding

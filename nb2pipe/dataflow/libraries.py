@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from nb2pipe.dataflow.effects import unknown_call
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.filecalls import Keywords, Special, plain_text
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.values import Val, join
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nb2pipe.dataflow.events import ChannelEvent, ChannelUse, FileEvent, ModuleFacts, Place
 from nb2pipe.dataflow.tables import FileUse, Tables
 from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Access, Def, Heap, Val, constant, join
 from nb2pipe.findings import Finding, finding
@@ -16,23 +17,9 @@ from nb2pipe.findings import Finding, finding
 BUILTINS = frozenset(dir(builtins))
 IPYTHON_HISTORY = frozenset(["_", "__", "___", "_i", "_ii", "_iii", "In", "Out", "_dh", "_ih", "_oh", "_exit_code"])
 
-ChannelUse = Literal["set", "use", "seed", "draw", "advance", "back"]
-
 
 Showing = Literal["name", "module", "module read"]
 """What of a definition is shown: where in its module it stands, or which that is, in text or for itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something happens: cell (from 0), line (from 1) and the line's text, for reasons that people read."""
-
-    cell: int
-    line: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"cell {self.cell} line {self.line}: `{self.text}`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,73 +34,8 @@ class Bound:
 UNBOUND = Bound(NOTHING, frozenset(), must=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelEvent:
-    """State of the process that is not a name: `channel` is "random:numpy", "environment", "module:math", ...
-
-    `use` is "back" where the state is put back as a step had found it.
-    """
-
-    channel: str
-    use: ChannelUse
-    place: Place
-
-
-WORKING_DIRECTORY = "working directory"
-"""The channel of the folder that relative paths start from."""
-
-_STATE = {
-    "os.environ": "environment",
-    "sys.path": "search path",
-    "sys.argv": "arguments",
-    "sys.stdout": "stdout",
-    "sys.stderr": "stderr",
-}
-"""Attributes of modules that are a channel of their own."""
-
-
-def channel_of(ref: str) -> str:
-    """The channel of a module's attribute, by its import path.
-
-    >>> channel_of("sys.stdout"), channel_of("math.pi")
-    ('stdout', 'module:math')
-    """
-    known = next((c for path, c in _STATE.items() if ref == path or ref.startswith(path + ".")), None)
-    return known or "module:" + ref.partition(".")[0]
-
-
 class Template(str):
     """A text with `{parameter}` placeholders in it: known but for the parameters of the run."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileEvent:
-    """What happens to a file. `path` is None when nothing of it follows from literals and parameters.
-
-    `probe` only looks whether it is there; `folder` makes a folder unless there is one. `takes_urls`: what does it also
-    knows the files that URLs name.
-    """
-
-    use: FileUse
-    path: str | None
-    place: Place
-    perhaps: bool = False
-    takes_urls: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleFacts:
-    """What a module of the notebook's own does beyond values: when it is imported, and when what it defines is called.
-
-    `stateful`: its functions change the module's own variables. `names` has what a star import of the module, or of one
-    in the package, binds (None: not known).
-    """
-
-    on_import: tuple[ChannelEvent, ...] = ()
-    on_call: tuple[ChannelEvent, ...] = ()
-    files: tuple[FileEvent, ...] = ()
-    stateful: bool = False
-    names: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nb2pipe.dataflow.machine import Place, Record
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import Record
 from nb2pipe.dataflow.values import Def, Val
 from nb2pipe.findings import Finding
 from nb2pipe.notebook.model import Layout, Notebook, Parameter, PyCell, Role

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nb2pipe.dataflow.events import ChannelEvent, ModuleFacts
 from nb2pipe.dataflow.forward import Forward
-from nb2pipe.dataflow.machine import ChannelEvent, ModuleFacts, Record
+from nb2pipe.dataflow.machine import Record
 from nb2pipe.dataflow.model import Statement
 from nb2pipe.dataflow.paths import located
 from nb2pipe.dataflow.stars import written_names

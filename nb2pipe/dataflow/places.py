@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from nb2pipe.dataflow.machine import WORKING_DIRECTORY, Place
+from nb2pipe.dataflow.events import WORKING_DIRECTORY, Place
 from nb2pipe.dataflow.model import Statement
 
 TEMPORARY = "temporary files"

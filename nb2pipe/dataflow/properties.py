@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.special import classes_of, is_unknown
 from nb2pipe.dataflow.summaries import call_function
 from nb2pipe.dataflow.values import Access, Def, Val, join

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nb2pipe.dataflow.machine import Bound, Place, Record
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import Bound, Record
 from nb2pipe.dataflow.model import Kind, Need, Statement, StepFlow
 from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Heap, Val
 

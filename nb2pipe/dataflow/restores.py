@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from nb2pipe.dataflow.machine import WORKING_DIRECTORY, ChannelEvent, Record
+from nb2pipe.dataflow.events import WORKING_DIRECTORY, ChannelEvent
+from nb2pipe.dataflow.machine import Record
 from nb2pipe.dataflow.values import Def
 
 Block = Sequence[tuple[int, ast.stmt]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from nb2pipe.dataflow.machine import Place
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.dataflow.resolve import Resolver, flow_cell
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from nb2pipe.dataflow.machine import Machine, Place, Showing
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import Machine, Showing
 from nb2pipe.dataflow.special import classes_of
 from nb2pipe.dataflow.values import Def, Val
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.scopes import arguments
 from nb2pipe.dataflow.summaries import OF_THE_MAKER, call_function
 from nb2pipe.dataflow.tables import Effect

@@ -11,8 +11,9 @@ from nb2pipe.dataflow.assignment import assign_target, delete_target, store
 from nb2pipe.dataflow.calls import call_method, call_value
 from nb2pipe.dataflow.contents import is_plain_class, rounds
 from nb2pipe.dataflow.effects import apply_effect, elements
+from nb2pipe.dataflow.events import WORKING_DIRECTORY, Place
 from nb2pipe.dataflow.expressions import binary
-from nb2pipe.dataflow.machine import UNBOUND, WORKING_DIRECTORY, Bound, Frame, Machine, Place
+from nb2pipe.dataflow.machine import UNBOUND, Bound, Frame, Machine
 from nb2pipe.dataflow.properties import property_functions
 from nb2pipe.dataflow.special import classes_of, library_base, touch
 from nb2pipe.dataflow.stars import star_names

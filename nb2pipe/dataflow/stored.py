@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.forward import Forward
-from nb2pipe.dataflow.machine import Place
 from nb2pipe.dataflow.model import Need, Statement, StepFlow
 from nb2pipe.dataflow.places import own_places
 from nb2pipe.dataflow.values import Heap

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nb2pipe.dataflow.machine import Bound, Frame, Machine, Place, Record
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import Bound, Frame, Machine, Record
 from nb2pipe.dataflow.restores import body_of, settled
 from nb2pipe.dataflow.scopes import Function, arguments, bound_names, scope
 from nb2pipe.dataflow.values import Def, Heap, Val, join

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from nb2pipe.dataflow.machine import Machine, Place
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.paths import ANYTHING
 from nb2pipe.dataflow.values import Val
 

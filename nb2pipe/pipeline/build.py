@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.flow import guarded_modules, imported_modules, module_names
-from nb2pipe.dataflow.machine import Place
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.modules import imported, root_of
 from nb2pipe.dataflow.special import library_base

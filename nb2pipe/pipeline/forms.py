@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from nb2pipe.dataflow.machine import BUILTINS, Place, Showing
+from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.machine import BUILTINS, Showing
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.scopes import bound_names
 from nb2pipe.findings import Finding, finding

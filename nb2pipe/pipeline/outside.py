@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from nb2pipe.dataflow.events import Place
 from nb2pipe.dataflow.hidden import is_outside
-from nb2pipe.dataflow.machine import Place
 from nb2pipe.dataflow.model import StepFlow
 from nb2pipe.findings import Finding, finding
 from nb2pipe.notebook.model import Parameter, Resources
