@@ -84,7 +84,7 @@ def _library_attribute(m: Machine, ref: str, place: Place) -> Val:
     if effect is not None:
         return apply_effect(m, effect, Val(), [], {}, place)
     m.channel(channel_of(ref), "use", place)
-    return Val(ref=ref)
+    return m.library_value(ref, place)
 
 
 def class_value(m: Machine, classes: Sequence[Def]) -> Val:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nb2pipe.dataflow.tables import FileUse
+from nb2pipe.dataflow.values import Val
 
 ChannelUse = Literal["set", "use", "seed", "draw", "advance", "back"]
 
@@ -78,7 +79,9 @@ class ModuleFacts:
     """What a module of the notebook's own does beyond values: when it is imported, and when what it defines is called.
 
     `stateful`: its functions change the module's own variables. `names` has what a star import of the module, or of one
-    in the package, binds (None: not known).
+    in the package, binds (None: not known). `variables`: the import paths of what can change there, with types;
+    `constants`: of texts, numbers and paths, which nobody has bound anew; `aliases`: of what a module imports from
+    another of the package.
     """
 
     on_import: tuple[ChannelEvent, ...] = ()
@@ -86,3 +89,15 @@ class ModuleFacts:
     files: tuple[FileEvent, ...] = ()
     stateful: bool = False
     names: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+    constants: Mapping[str, Val] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self, path: str) -> str:
+        """The import path of what `path` names, where its module makes it."""
+        for _ in self.aliases:  # modules may import each other's names in a circle
+            known = next((a for a in self.aliases if path == a or path.startswith(a + ".")), None)
+            if known is None:
+                break
+            path = self.aliases[known] + path.removeprefix(known)
+        return path

@@ -93,7 +93,7 @@ def _folders(event: FileEvent) -> Iterator[str]:
 def _options(statement: Statement) -> set[str]:
     """The options of libraries, and the seeds, that a step's statement sets by a call that needs only constants."""
     record = statement.record
-    if statement.kind != "setup" or record.unknown_calls or record.files or statement.writes:
+    if statement.kind != "setup" or record.unknown_calls or record.files or record.mutated or statement.writes:
         return set()
     return {c.channel for c in statement.record.channels if c.use == "set" and c.channel.startswith(_REPEATED)}
 

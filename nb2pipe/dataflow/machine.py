@@ -6,10 +6,10 @@ import ast
 import builtins
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from nb2pipe.dataflow.events import ChannelEvent, ChannelUse, FileEvent, ModuleFacts, Place
+from nb2pipe.dataflow.events import ChannelEvent, ChannelUse, FileEvent, ModuleFacts, Place, channel_of
 from nb2pipe.dataflow.tables import FileUse, Tables
 from nb2pipe.dataflow.values import IMMUTABLE, NOTHING, Access, Def, Heap, Val, constant, join
 from nb2pipe.findings import Finding, finding
@@ -255,7 +255,7 @@ class Machine:
         if not bound.must and not self.frame.private and name in BUILTINS:
             self.record.builtins.add(name)
             return join([bound.val, Val(ref=f"builtins.{name}")])
-        return bound.val
+        return self._of_modules(bound.val, place)
 
     def _note_read(self, name: str, place: Place, bound: Bound) -> None:
         if not bound.must:
@@ -271,7 +271,7 @@ class Machine:
             self.record.reads.setdefault(name, (place, outer.binds))
             if outer.val.defs and not calling:
                 self.shared.mention(self, outer.val, place)
-            return outer.val
+            return self._of_modules(outer.val, place)
         if name in self.shared.provided.get(self.cell, {}):
             return Val(ref=self.shared.provided[self.cell][name])
         if name == "__name__":
@@ -305,6 +305,34 @@ class Machine:
             self.record.mutated.setdefault(index, place)
             self.record.spared.discard(index)
             self.forget(index)
+            self._change_module(index, place)
+
+    def library_value(self, ref: str, place: Place) -> Val:
+        """What an import path stands for: a variable of a module of the notebook's own is an object that can change."""
+        facts = self.shared.modules.get(ref.partition(".")[0])
+        path = facts.origin(ref) if facts is not None else ""
+        if facts is None or path not in facts.variables:
+            return facts.constants.get(path, Val(ref=ref)) if facts is not None else Val(ref=ref)
+        known = next((index for index, variable in self.heap.variables.items() if variable == path), None)
+        if known is None:
+            known = self.heap.new(facts.variables[path], opaque=True)
+            self.heap.variables[known] = path
+        return self._of_modules(Val(frozenset([known]), facts.variables[path]), place)
+
+    def _of_modules(self, val: Val, place: Place) -> Val:
+        """The value that a name has; what it is or holds of the variables of the notebook's own modules is used."""
+        if val.ref is not None and self.shared.modules:
+            return self.library_value(val.ref, place)
+        if self.heap.variables:
+            for index in sorted(self.heap.reach(val.objs) & self.heap.variables.keys()):
+                self.channel(channel_of(self.heap.variables[index]), "use", place)
+        return val
+
+    def _change_module(self, index: int, place: Place) -> None:
+        if index in self.heap.variables:
+            channel = channel_of(self.heap.variables[index])
+            self.channel(channel, "use", place)
+            self.channel(channel, "set", place)
 
     def forget(self, index: int) -> None:
         """What an object holds is not known any more; a function's arguments may be one another, and what it made."""
@@ -329,6 +357,7 @@ class Machine:
             if index not in self.record.mutated:
                 self.record.mutated[index] = place
                 self.record.spared.add(index)
+                self._change_module(index, place)
         self.draw(() if resting else self._marks(reached), place)
 
     def use_copies(self, objs: frozenset[int], place: Place) -> None:
@@ -445,6 +474,10 @@ class Machine:
     def channel(self, name: str, use: ChannelUse, place: Place) -> None:
         """Note a use of hidden state."""
         self.record.channels.append(ChannelEvent(name, use, place))
+        module = name.removeprefix("module:")
+        if use == "set" and module in self.shared.modules:
+            changed = replace(self.shared.modules[module], constants={})
+            self.shared.modules = {**self.shared.modules, module: changed}
 
     def file(self, use: FileUse, path: Val, place: Place, *, certain: bool = False, takes_urls: bool = False) -> None:
         """Note what happens to the file at `path`; `certain`: whatever branch it stands in."""

@@ -141,18 +141,21 @@ def module_facts(texts: Mapping[str, str], tables: Tables) -> dict[str, ModuleFa
     """What importing each module, and calling what it defines, does beyond values, by the module's name."""
     found: dict[str, ModuleFacts] = {}
     for path, text in texts.items():
-        facts, before = _facts(text, tables), found.get(root_of(path), ModuleFacts())
+        facts, before = _facts(path, text, tables), found.get(root_of(path), ModuleFacts())
         found[root_of(path)] = ModuleFacts(
             (*before.on_import, *facts.on_import),
             (*before.on_call, *facts.on_call),
             (*before.files, *facts.files),
             before.stateful or facts.stateful,
-            {**before.names, path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): facts.names[""]},
+            {**before.names, **facts.names},
+            {**before.variables, **facts.variables},
+            {**before.constants, **facts.constants},
+            {**before.aliases, **facts.aliases},
         )
     return found
 
 
-def _facts(text: str, tables: Tables) -> ModuleFacts:
+def _facts(path: str, text: str, tables: Tables) -> ModuleFacts:
     lines = tuple(text.split("\n"))
     cell = PyCell(Cell(0, "", "code", text), lines)
     forward = Forward({0: cell}, tables, ())
@@ -166,7 +169,52 @@ def _facts(text: str, tables: Tables) -> ModuleFacts:
         stateful |= _called(forward, statement.record.defined, called)
     public = tuple(n for n in forward.frame.env if not n.startswith("_"))
     names = written_names(text) if "__all__" in forward.frame.env else public
-    return ModuleFacts(tuple(on_import), tuple(called.channels), tuple(called.files), stateful, {"": names})
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    bound = {f"{module}.{n}": v for n in forward.frame.env if (v := forward.value(n)) is not None}
+    variables = {n: v.type for n, v in bound.items() if _can_change(v)} | _class_variables(forward, module)
+    package = module if path.endswith("__init__.py") else module.rpartition(".")[0]
+    constants = {n: v for n, v in bound.items() if v.is_const and not v.objs}
+    aliases = {n: _absolute(package, v.ref) for n, v in bound.items() if v.ref is not None}
+    return ModuleFacts(
+        tuple(on_import),
+        tuple(called.channels),
+        tuple(called.files),
+        stateful,
+        {module: names},
+        variables,
+        constants,
+        aliases,
+    )
+
+
+def _can_change(val: Val) -> bool:
+    """Whether a module's variable is one in the sense of the word: neither a definition nor something imported."""
+    return bool(val.objs) and not val.defs and val.ref is None
+
+
+def _class_variables(forward: Forward, module: str) -> dict[str, str | None]:
+    """What can change of what the bodies of a module's classes assign, by import path, with types."""
+    found: dict[str, str | None] = {}
+    classes = [d for v in map(forward.value, forward.frame.env) if v is not None for d in v.defs]
+    for node in (d.node for d in classes if isinstance(d.node, ast.ClassDef)):
+        assigned = [(n.targets[0], n.value) for n in node.body if isinstance(n, ast.Assign)]
+        assigned += [(n.target, n.value) for n in node.body if isinstance(n, ast.AnnAssign) and n.value is not None]
+        for target, value in assigned:
+            if isinstance(target, ast.Name) and isinstance(value, (ast.Dict, ast.List, ast.Set, ast.Call)):
+                val = forward.machine.evaluate(value)
+                found |= {f"{module}.{node.name}.{target.id}": val.type} if _can_change(val) else {}
+    return found
+
+
+def _absolute(package: str, ref: str) -> str:
+    """An import path that may be relative to `package`.
+
+    >>> _absolute("pkg.sub", "..tools.rows"), _absolute("pkg", "numpy.mean")
+    ('pkg.tools.rows', 'numpy.mean')
+    """
+    path = ref.lstrip(".")
+    above = package.split(".")[: len(package.split(".")) + 1 - (len(ref) - len(path))]
+    return ".".join([*above, path]) if path != ref else ref
 
 
 def _called(forward: Forward, defined: Iterable[Def], called: Record) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from nb2pipe.dataflow.assignment import assign_target, delete_target, store
-from nb2pipe.dataflow.calls import call_method, call_value
 from nb2pipe.dataflow.contents import is_plain_class, rounds
+from nb2pipe.dataflow.decorators import decorated, decorator, unstorable
 from nb2pipe.dataflow.effects import apply_effect, elements
 from nb2pipe.dataflow.events import WORKING_DIRECTORY, Place
 from nb2pipe.dataflow.expressions import binary
@@ -160,10 +160,10 @@ def _star_import(m: Machine, module: str, node: ast.ImportFrom) -> None:
 
 
 def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    decorators = [_decorator(m, d) for d in node.decorator_list]
+    decorators = [decorator(m, d) for d in node.decorator_list]
     defined = define_function(m, node, node.name)
-    defined.defs[0].by_name = next(filter(None, (_unstorable(m, d) for d in node.decorator_list)), "")
-    val = _decorated(m, decorators, defined, node)
+    defined.defs[0].by_name = next(filter(None, (unstorable(m, d) for d in node.decorator_list)), "")
+    val = decorated(m, decorators, defined, node)
     m.assign(node.name, val, m.at(node))
     if val.objs:
         m.frame.closures += [(o, frozenset(_names_in(node))) for o in val.objs]
@@ -173,59 +173,10 @@ def _names_in(node: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
-def _from_library(m: Machine, decorator: ast.expr) -> bool:
-    """Whether a decorator, or the function that makes it, is imported."""
-    root = decorator.func if isinstance(decorator, ast.Call) else decorator
-    while isinstance(root, ast.Attribute):
-        root = root.value
-    bound = peek(m, root.id) if isinstance(root, ast.Name) else None
-    return isinstance(root, ast.Name) and (bound is None or bound.val.ref is not None)
-
-
-def _unstorable(m: Machine, decorator: ast.expr) -> str:
-    """The import path of a decorator, or of what makes it, that gives what cannot be stored; "" for others."""
-    called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    ref = m.evaluate(called).ref if isinstance(called, (ast.Name, ast.Attribute)) else None
-    effect = m.tables.function(ref) if ref else None
-    return ref if ref and effect is not None and effect.unstorable else ""
-
-
-_Decorator = Callable[[list[Val], Place], Val]
-
-
-def _decorator(m: Machine, node: ast.expr) -> _Decorator | None:
-    """What a decorator does; None for one of a library, which is taken to call what it decorates."""
-    if isinstance(node, ast.Attribute) and node.attr not in ("setter", "getter", "deleter"):
-        receiver = m.evaluate(node.value)
-        if receiver.ref is None and receiver.objs:
-            return lambda args, place: call_method(m, receiver, node.attr, args, {}, place)
-    decorator = m.evaluate(node)
-    if _from_library(m, node) or decorator.ref is not None or not (decorator.defs or decorator.objs):
-        return None
-    return lambda args, place: call_value(m, decorator, args, {}, place)
-
-
-def _decorated(m: Machine, decorators: list[_Decorator | None], val: Val, node: ast.stmt) -> Val:
-    """What decorators make of a definition, the last one first."""
-    for decorator in reversed(decorators):
-        val = val if decorator is None else _decorated_once(m, decorator, val, node)
-    return val
-
-
-def _decorated_once(m: Machine, decorator: _Decorator, val: Val, node: ast.stmt) -> Val:
-    held = Val(val.objs | {m.heap.definition(d) for d in val.defs}, val.type, defs=val.defs)
-    result = decorator([held], m.at(node))
-    if result.defs == val.defs and result.defs and result.objs <= held.objs:
-        return val
-    for made in result.defs:
-        made.wraps = (*made.wraps, *(d for d in val.defs if d is not made))
-    return Val(result.objs | held.objs, result.type, defs=result.defs)
-
-
 def _class(m: Machine, node: ast.ClassDef) -> None:
     bases = [m.evaluate(b) for b in node.bases]
     keywords = {k.arg: m.evaluate(k.value) for k in node.keywords}
-    decorators = [_decorator(m, d) for d in node.decorator_list]
+    decorators = [decorator(m, d) for d in node.decorator_list]
     made = Def(node.name, node, m.cell)
     made.bases = tuple(d for b in bases for d in b.defs if isinstance(d.node, ast.ClassDef))
     made.library_bases = tuple(m.tables.canonical(b.ref) for b in bases if b.ref)
@@ -240,7 +191,7 @@ def _class(m: Machine, node: ast.ClassDef) -> None:
     for name, method in made.methods.items():
         m.shared.methods.setdefault(name, []).append(method)
     objs = frozenset([m.heap.definitions[made]]) if made in m.heap.definitions else frozenset()
-    m.assign(node.name, _decorated(m, decorators, Val(objs, "class", defs=(made,)), node), m.at(node))
+    m.assign(node.name, decorated(m, decorators, Val(objs, "class", defs=(made,)), node), m.at(node))
 
 
 class ClassFrame(Frame):

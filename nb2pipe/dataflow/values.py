@@ -231,7 +231,8 @@ class Known:
 
 class Heap:
     """All abstract objects of one analysis, with who holds whom both ways; `inner`: of a call, which finds functions
-    and classes with attributes already."""
+    and classes with attributes already. `variables`: the objects that are variables of the notebook's own modules, with
+    their import paths."""
 
     __slots__ = (
         *(
@@ -245,6 +246,7 @@ class Heap:
             "insides",
             "instances",
             "objs",
+            "variables",
             "views",
         ),
     )
@@ -254,6 +256,7 @@ class Heap:
         self.inner = inner
         self.contents: dict[int, Known] = {}
         self.objs: list[Obj] = []
+        self.variables: dict[int, str] = {}
         self.definitions: dict[Def, int] = {}
         self.defined: dict[int, Def] = {}
         self.classes: dict[int, Def] = {}
