@@ -98,7 +98,11 @@ def namespace_of(m: Machine, val: Val) -> Val:
 def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """Do what a table's row says; the value of the call."""
     if effect.cases:
-        effect = effect.given(args[0].type if args else None, _given_words(keywords))
+        effect = effect.given(
+            args[0].type if args else None, [*(["positional"] if args else ()), *_given_words(keywords)]
+        )
+    if not effect.files:
+        m.record.texts += _names([*args, *keywords.values()])
     if effect.unknown:
         _channels(m, effect, keywords, place)
         return unknown_call(m, receiver, args, keywords, place)
@@ -242,9 +246,9 @@ def _files(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
     ]
     for use, path in ((use, path) for use, given in known for path in _paths(m, given)):
         if not in_memory(path):
-            written = _as_written(effect, path, keywords) if use == "write" else path
+            whole = _as_written(effect, path, keywords) if use == "write" or effect.shards else path
             for one in _uses(use, keywords):
-                m.file(one, written, place, takes_urls=effect.takes_urls)
+                m.file(one, whole, place, takes_urls=effect.takes_urls)
     if effect.or_here and not known:
         m.file(effect.files[0][0], Val(const="."), place)
 
@@ -497,6 +501,11 @@ def drawn_by(m: Machine, values: Iterable[Val]) -> set[str]:
     return marks | {"advances:" + generator for row in rows for generator in _drawn(m, row.advances, {})}
 
 
+def _names(values: Iterable[Val]) -> list[str]:
+    """The texts among arguments that may be the path of a file."""
+    return [v.const for v in values if isinstance(v.const, str) and is_name(v.const)]
+
+
 def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A call of which nothing is known: it may change, keep and return everything that it is given."""
     m.record.unknown_calls.append(place)
@@ -510,7 +519,7 @@ def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, p
             m.shared.mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
     m.draw({mark.replace("draws:", "advances:") for mark in m.drawing(given)}, place)
     m.mutate(given, place, deep=True)
-    m.record.mentions += [(v.const, place) for v in values[1:] if isinstance(v.const, str) and is_name(v.const)]
+    m.record.mentions += [(text, place) for text in _names(values[1:])]
     return m.unknown(given.union(*(r.objs for r in results)))
 
 

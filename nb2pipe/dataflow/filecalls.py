@@ -178,6 +178,13 @@ def _found(pattern: str) -> Template:
     return Template(re.sub(r"(?<!\{)[*?]|\[.*?\]", ANYTHING, text))
 
 
+def _latest_checkpoint(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
+    """The path of a file in that folder, or None."""
+    path = join([*args[:1], *keywords.values()][:1])
+    m.file("read", path, place)
+    return Val(type="builtins.str", const=path_joined([_path_text(path), ANYTHING]))
+
+
 def _shelf(m: Machine, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """A database of which only the system knows how its files end."""
     path = Val(const=concatenated(_path_text(args[0]) if args else ANYTHING, ANYTHING))
@@ -230,6 +237,7 @@ FILE_CALLS: dict[str, Special] = {
     **dict.fromkeys(["os.makedirs", "os.mkdir"], _make_folder),
     **dict.fromkeys(["tensorflow.io.gfile.makedirs", "tensorflow.io.gfile.mkdir"], _make_folders),
     "shutil.make_archive": _make_archive,
+    "tensorflow.train.latest_checkpoint": _latest_checkpoint,
     **dict.fromkeys(["glob.glob", "glob.iglob", "tensorflow.io.gfile.glob"], _glob),
     **dict.fromkeys(["os.path.join", "tensorflow.io.gfile.join"], _join_paths),
     **dict.fromkeys(["os.path.abspath", "os.path.realpath"], _absolute_path),

@@ -125,6 +125,8 @@ class _Files:
                 self._mentioned(now, word, runs)
         for text, place in statement.record.mentions:
             self._mentioned(now, located(text).path, place)
+        for text in statement.record.texts if self.written else ():
+            self._named(now, located(text).path)
         for event in statement.record.files:
             self._event(now, event)
 
@@ -331,7 +333,7 @@ class _Files:
 
     def _read_here(self, now: _Step, event: FileEvent, where: Location) -> None:
         """Files in the notebook's own folder, by a pattern: those of steps and those beside the notebook."""
-        if event.use == "probe":
+        if event.use == "probe" and not where.pattern:
             return
         if where.pattern in ("", "*", "**", "**/*"):
             message = f"step {now.flow.name} lists the notebook's own folder, of which a step has only what it takes"
@@ -355,7 +357,16 @@ class _Files:
         if before and not before[-1].there and Path(path).suffix in _SUFFIXES and not self._beside(path):
             self._make_given(path, before[-1].step)
         there = self._is_file(path) and self._take(now, path)
+        shards = [] if there else [s for s in self._suspects(now, path) if s.pattern == f"{path}*"]
+        if shards:
+            message = f"step {now.flow.name} may read files whose names begin with {path!r}, which {shards[-1]}"
+            self._say("hidden-file", message, place, path)
         self.pending.setdefault(path, []).append(Pending(now.flow, place, there))
+
+    def _named(self, now: _Step, path: str) -> None:
+        """A known call of which no row says that it opens files is given the path of one that a step before wrote."""
+        if not now.has(path) and any(is_inside(path, written) for written in self.written):
+            self._take(now, path)
 
     def _is_file(self, path: str) -> bool:
         known = any(is_inside(p, path) or is_inside(path, p) for p in self.written)

@@ -55,6 +55,7 @@ class Record:
     channels: list[ChannelEvent] = field(default_factory=list)
     files: list[FileEvent] = field(default_factory=list)
     mentions: list[tuple[str, Place]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     stars: dict[str, Place] = field(default_factory=dict)
     strings: set[str] = field(default_factory=set)

@@ -54,8 +54,9 @@ A row is a short text of clauses separated by commas:
 
 `arg N` is also found when it is given by keyword. A row may have cases, separated by `|`: `TYPE TYPE: clauses | ...` is
 for a first argument of one of those types, or, where `NAME=` stands for a type, for a keyword argument that is given;
-`NAME=None`: that may be None or a list. The last case is for all others. With `copy=False` a result shares the memory
-of what it is made from, and what a constructor makes is of the type "uncopied.LIBRARY.CLASS"; `out=` is changed.
+`NAME=None`: that may be None or a list; `positional`: for any argument without a keyword. The last case is for all
+others. With `copy=False` a result shares the memory of what it is made from, and what a constructor makes is of the
+type "uncopied.LIBRARY.CLASS"; `out=` is changed.
 A row without `mutates` changes nothing; a call without a row may change, keep and return its arguments.
 """
 
