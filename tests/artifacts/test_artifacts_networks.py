@@ -109,6 +109,56 @@ def subclassed(keras: ModuleType) -> Any:
     return model
 
 
+def test_a_model_that_goes_on_training_frozen_layers_trains_no_further(
+    artifacts: ModuleType, keras: ModuleType, tmp_path: Path
+) -> None:
+    model = keras.Sequential([keras.layers.Dense(3, input_shape=(4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.layers[0].trainable = False
+    model.fit(X, Y, verbose=0, shuffle=False)
+    artifacts.save(tmp_path / "frozen first", {"m": model})
+    artifacts.load(tmp_path / "frozen first")["m"].fit(X, Y, verbose=0, shuffle=False)
+    model.layers[0].trainable = True
+    artifacts.save(tmp_path / "m", {"m": model})
+    artifacts.save(tmp_path / "again", artifacts.load(tmp_path / "m"))
+    loaded = artifacts.load(tmp_path / "again")["m"]
+    assert (loaded.predict(X, verbose=0) == model.predict(X, verbose=0)).all()
+    with pytest.raises(artifacts.ArtifactError, match="call `compile` after"):
+        loaded.fit(X, Y, verbose=0)
+    loaded.compile("sgd", "mse")
+    loaded.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_keras_2_goes_on_training_what_it_was_compiled_with(
+    artifacts: ModuleType, tmp_path: Path, *, fitted: bool
+) -> None:
+    keras = pytest.importorskip("tf_keras")
+    model = keras.Sequential([keras.layers.Dense(3, input_shape=(4,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    if fitted:
+        model.fit(X, Y, verbose=0, shuffle=False)
+    model.layers[0].trainable = False
+    artifacts.save(tmp_path / "m", {"m": model})
+    loaded = artifacts.load(tmp_path / "m")["m"]
+    assert len(loaded.trainable_weights) == 2
+    for one in (model, loaded):
+        one.fit(X, Y, verbose=0, shuffle=False)
+    assert all((a == b).all() for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_keras_counts_on_after_loading(artifacts: ModuleType, keras: ModuleType, tmp_path: Path, name: str) -> None:
+    library = pytest.importorskip(name)
+    model = library.Sequential([library.layers.Dense(1, input_shape=(4,))])
+    artifacts.save(tmp_path / "m", {"m": model})
+    next_one = library.layers.Dense(1).name
+    library.backend.clear_session()
+    loaded = artifacts.load(tmp_path / "m")["m"]
+    assert loaded.layers[0].name == model.layers[0].name
+    assert library.layers.Dense(1).name == next_one
+
+
 @pytest.mark.parametrize("name", ["keras", "tf_keras"])
 def test_own_keras_classes_come_back(artifacts: ModuleType, keras: ModuleType, tmp_path: Path, name: str) -> None:
     model = subclassed(pytest.importorskip(name))

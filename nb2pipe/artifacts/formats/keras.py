@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from inspect import Parameter, signature
@@ -20,10 +21,19 @@ def save_keras(value: Any, folder: Path) -> None:
     import cloudpickle
     import numpy as np
 
-    value.save(str(folder / ("model_tf.keras" if _is_legacy(value) else "model.keras")))
+    with _as_traced(value):
+        attributes = _attributes(value)
+    with _as_traced(value), _describable(type(value), attributes):
+        value.save(str(folder / ("model_tf.keras" if _is_legacy(value) else "model.keras")))
     # Keras keeps neither the notebook's own classes, nor what was set on layers after they were
     # made, nor the state of dropout's generators
-    kept = _custom_objects(value), _details(value)
+    kept = {
+        "custom": _custom_objects(value),
+        "details": _details(value),
+        "numbers": dict(_numbers(_is_legacy(value))),
+        "attributes": attributes,
+        "trains otherwise": _trains_otherwise(value),
+    }
     (folder / "custom.pickle").write_bytes(cloudpickle.dumps(kept))
     np.savez(folder / "state.npz", *map(np.asarray, _state(value)))
 
@@ -32,15 +42,19 @@ def load_keras(folder: Path) -> Any:
     """Read what `save_keras` wrote."""
     import numpy as np
 
-    custom, details = pickle.loads((folder / "custom.pickle").read_bytes())
-    if (folder / "model_tf.keras").exists():
+    legacy = (folder / "model_tf.keras").exists()
+    if legacy:
         import tf_keras as keras
     else:
         import keras
+    kept = pickle.loads((folder / "custom.pickle").read_bytes())
+    custom = kept["custom"]
     [file] = folder.glob("*.keras")
-    with _revivable(custom):
+    with _counting_on(legacy, kept["numbers"]), _revivable(custom, kept["attributes"]):
         model = keras.models.load_model(str(file), safe_mode=False, custom_objects=custom)
-    _set_details(model, details)
+    _set_details(model, kept["details"])
+    if kept["trains otherwise"] and not legacy:  # Keras 2 keeps it when it compiles the model
+        model.train_function = _refuse_to_train
     with np.load(folder / "state.npz") as state:
         for variable, key in zip(_state(model), state.files, strict=True):
             variable.assign(state[key])
@@ -49,6 +63,114 @@ def load_keras(folder: Path) -> Any:
 
 def _is_legacy(value: Any) -> bool:
     return any(cls.__module__.startswith("tf_keras") for cls in type(value).__mro__)
+
+
+def _numbers(legacy: bool) -> Any:
+    """How often Keras gave each name: its own table, from which the next one becomes `dense_1`."""
+    if legacy:
+        from tf_keras.src import backend
+
+        return backend.get_default_graph_uid_map()
+    from keras.src.backend.common import global_state
+
+    name = "object_name_uids"
+    return global_state.get_global_attribute(name, defaultdict(int), set_to_default=True)
+
+
+@contextmanager
+def _counting_on(legacy: bool, stored: Mapping[Any, int]) -> Iterator[None]:
+    """What is made while it lasts has its names; then Keras counts on where this process was, or
+    the one that stored it: what is made next must not be named like a part of a stored model."""
+    table = _numbers(legacy)
+    before = dict(table)
+    yield
+    table.clear()
+    table.update({n: max(before.get(n, 0), stored.get(n, 0)) for n in {**before, **stored}})
+
+
+def _trains_otherwise(model: Any) -> bool:
+    """Whether the model trains what it did when Keras traced it (Keras 2: when it was compiled),
+    although layers have been frozen or set free since."""
+    if _is_legacy(model):
+        compiled = dict(getattr(model, "_compiled_trainable_state", None) or {})
+        return bool(compiled) and compiled != dict(model._get_trainable_state())
+    if getattr(model, "train_function", None) in (None, _refuse_to_train):
+        return getattr(model, "train_function", None) is not None
+    trained = getattr(model.optimizer, "_trainable_variables", ())
+    return bool(trained) and {*map(id, trained)} != {*map(id, model.trainable_variables)}
+
+
+@contextmanager
+def _as_traced(model: Any) -> Iterator[None]:
+    """While it lasts what a model goes on training can be trained, so that its optimizer fits it."""
+    layers = [(layer, layer.trainable) for layer in model._flatten_layers()]
+    try:
+        compiled = model._compiled_trainable_state if _is_legacy(model) else {}
+        for layer, _ in layers if _trains_otherwise(model) else ():
+            layer.trainable = compiled.get(layer, True)
+        yield
+    finally:
+        for layer, trainable in layers:
+            if layer.trainable != trainable:
+                layer.trainable = trainable
+
+
+def _refuse_to_train(*arguments: Any) -> Any:
+    raise ArtifactError(
+        "in the notebook this model goes on training what it trained before `trainable` was set, "
+        "which cannot be stored: call `compile` after setting `trainable`, or train in that step"
+    )
+
+
+def _attributes(model: Any) -> bytes | None:
+    """What the constructor of a notebook's own model made: Keras keeps few of the arguments that it
+    was given. None where Keras needs no more, or where it cannot be kept."""
+    import cloudpickle
+
+    if _is_legacy(model) or type(model).__module__.startswith("keras."):
+        return None
+    import keras
+
+    cls = type(model)
+    says = cls.get_config is not keras.Model.get_config
+    if says or "Functional" in {c.__name__ for c in cls.__mro__} or "from_config" in vars(cls):
+        return None
+    with _counting_on(False, {}):
+        known = {*vars(keras.Model()), *OF_KERAS}
+    own = {n: v for n, v in vars(model).items() if n not in known and not n.startswith("_self_")}
+    try:
+        return bytes(cloudpickle.dumps({name: _untracked(value) for name, value in own.items()}))
+    except Exception:  # then it is made by its constructor, and what is lost is seen
+        return None
+
+
+@contextmanager
+def _describable(cls: Any, attributes: bytes | None) -> Iterator[None]:
+    """While it lasts a model that is made of its attributes need not say what it was made with."""
+    if attributes is not None:
+        cls.get_config = lambda model: {"name": model.name, "trainable": model.trainable}
+    try:
+        yield
+    finally:
+        if attributes is not None:
+            del cls.get_config
+
+
+OF_KERAS = (
+    *("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting"),
+    *("_compiled_trainable_state", "_compile_config", "_eval_epoch_iterator"),
+)
+"""What Keras sets on a model when it is compiled and used."""
+
+
+def _untracked(value: Any) -> Any:
+    """A value without the containers in which Keras tracks layers."""
+    if isinstance(value, dict):
+        return {key: _untracked(item) for key, item in value.items()}
+    if isinstance(value, (list, set)):
+        plain = list if isinstance(value, list) else set
+        return plain(map(_untracked, value))
+    return value
 
 
 def _state(model: Any) -> list[Any]:
@@ -121,12 +243,21 @@ def _package(model: Any, thing: Any) -> str:
 
 
 @contextmanager
-def _revivable(custom: Mapping[str, Any]) -> Iterator[None]:
-    """While it lasts the notebook's classes take the settings that Keras adds to their own."""
+def _revivable(custom: Mapping[str, Any], attributes: bytes | None = None) -> Iterator[None]:
+    """While it lasts the notebook's classes take the settings that Keras adds to their own; a model
+    whose `attributes` are given, and that model alone, is made of them."""
+    waiting = [attributes] if attributes else []
+
+    def from_config(cls: Any, config: dict[str, Any]) -> Any:
+        return (
+            _from_attributes(cls, config, waiting.pop()) if waiting else _from_config(cls, config)
+        )
+
     with ExitStack() as stack:
         for cls in custom.values():
-            if isinstance(cls, type) and "from_config" not in vars(cls) and not _takes_all(cls):
-                cls.from_config = classmethod(_from_config)  # type: ignore[attr-defined]
+            own = isinstance(cls, type) and "from_config" not in vars(cls)
+            if own and (waiting or not _takes_all(cls)):
+                cls.from_config = classmethod(from_config)
                 stack.callback(delattr, cls, "from_config")
         yield
 
@@ -140,6 +271,16 @@ def _from_config(cls: Any, config: dict[str, Any]) -> Any:
     known = signature(cls.__init__).parameters
     made = cls(**{name: value for name, value in config.items() if name in known})
     made.trainable = config.get("trainable", True)
+    return made
+
+
+def _from_attributes(cls: Any, config: dict[str, Any], attributes: bytes) -> Any:
+    import keras
+
+    made = cls.__new__(cls)
+    keras.Model.__init__(made, name=config.get("name"), trainable=config.get("trainable", True))
+    for name, value in pickle.loads(attributes).items():
+        setattr(made, name, value)
     return made
 
 
@@ -157,9 +298,26 @@ def _settings(model: Any) -> list[Any]:
     """All of a model that is not numbers, and the words that its layers learned."""
     optimizer = getattr(model, "optimizer", None)
     configs = model.get_compile_config(), optimizer.get_config() if optimizer is not None else None
-    texts = [re.sub(r".shared_object_id.: \d+", "", t) for t in (model.to_json(), repr(configs))]
+    texts = [re.sub(r".shared_object_id.: \d+", "", t) for t in (_text(model), repr(configs))]
     layers = [layer for layer in model._flatten_layers() if hasattr(layer, "get_vocabulary")]
-    return [*texts, *_details(model), *(layer.get_vocabulary() for layer in layers)]
+    parts = [_config(part) for part in model._flatten_layers() if not hasattr(part, "layers")]
+    return [*texts, *_details(model), *(layer.get_vocabulary() for layer in layers), *parts]
+
+
+def _text(model: Any) -> str:
+    """How the parts of a model hang together; "" where only its class says so."""
+    try:
+        return str(model.to_json())
+    except NotImplementedError:
+        return ""
+
+
+def _config(layer: Any) -> str:
+    """What a layer is made of, in text; "" for one of the notebook's own that does not say so."""
+    try:
+        return re.sub(r" at 0x\w+|'name': '\w+', ", "", repr(layer.get_config()))
+    except Exception:
+        return ""
 
 
 def _same_variables(saved: Any, loaded: Any) -> bool:
@@ -199,7 +357,7 @@ def _reduce_keras(part: Any, seen: dict[int, Any]) -> Any:
         return NotImplemented
     cls = type(part)
     own = {} if cls.__module__.startswith("keras.") else {cls.__name__: cls}
-    made = cloudpickle.dumps(own), *part.__reduce__()
+    made = cloudpickle.dumps((own, dict(_numbers(False)))), *part.__reduce__()
     return _restore_part, made, _state_of(part, _restore_part(*made), seen), None, None, _set_state
 
 
@@ -328,8 +486,9 @@ def _restore_keras(files: dict[str, bytes]) -> Any:
 def _restore_part(own: bytes, make: Any, arguments: tuple[Any, ...]) -> Any:
     import keras
 
-    custom = pickle.loads(own)
-    with keras.saving.custom_object_scope(custom), _revivable(custom):
+    custom, numbers = pickle.loads(own)
+    scope = keras.saving.custom_object_scope(custom)
+    with scope, _counting_on(False, numbers), _revivable(custom):
         return make(*arguments)
 
 
