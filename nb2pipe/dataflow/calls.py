@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -29,13 +30,14 @@ from nb2pipe.dataflow.effects import (
     unknown_call,
     unknown_function,
 )
-from nb2pipe.dataflow.events import Place
+from nb2pipe.dataflow.events import Place, channel_of
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, text_method
 from nb2pipe.dataflow.libraries import LIBRARY_CALLS
 from nb2pipe.dataflow.machine import Machine
 from nb2pipe.dataflow.shown import note_named
 from nb2pipe.dataflow.special import classes_of, is_unknown, lend_all, library_base, own_module, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
+from nb2pipe.dataflow.tables import has_table
 from nb2pipe.dataflow.texts import formula_references, run_text, string_references
 from nb2pipe.dataflow.values import DEFINITION, IMMUTABLE, Def, Val, constant, join, typed
 
@@ -172,7 +174,9 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
     special = _SPECIAL.get(ref)
     if special is not None:
         return special(m, args, keywords, place)
-    m.channel("module:" + ref.partition(".")[0], "use", place)
+    root = ref.partition(".")[0]
+    sets_up = _SETTING.fullmatch(ref.rpartition(".")[2]) and root not in m.shared.modules and not has_table(root)
+    m.channel(f"module:{root}", "seed" if sets_up else "use", place)
     note_named(m, ref, [*args, *keywords.values()], place)
     if ref.startswith("builtins.") and _is_exception(ref[9:]):
         return m.fresh(None, frozenset().union(*(a.objs for a in args)) if args else ())
@@ -182,6 +186,10 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
     effect = m.tables.function(ref)
     own_module(m, ref, place)
     if effect is None:
+        if _changes_variable(ref):
+            m.channel(channel_of(ref), "set", place)
+            if not any(v.objs or v.defs for v in (*args, *keywords.values())):
+                return m.unknown()
         result = unknown_function(m, args, keywords, place)
         last = ref.rpartition(".")[2]
         return Val(result.objs, ref if last[:1].isupper() else None)
@@ -189,6 +197,18 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
     result = apply_effect(m, effect, Val(), args, keywords, place)
     return m.fresh(_HANDLE) if ref in _DISPLAYS and _is_given(keywords.get("display_id")) else result
 
+
+def _changes_variable(ref: str) -> bool:
+    """Whether a call of which nothing is known changes a list, dict or set that is a variable of a library's module."""
+    path, _, method = ref.rpartition(".")
+    return "." in path and method in _CHANGING
+
+
+_CHANGING = "append extend insert update add setdefault pop popitem remove discard clear".split()
+
+
+_SETTING = re.compile(r"(set|add|register|enable|disable|configure|config|init|setup|use|seed|reset)(_\w+)?")
+"""Names of functions that set a library up: those of one without a table are taken to do so."""
 
 _DISPLAYS = ("IPython.display", "IPython.display.display")
 _HANDLE = "IPython.handle"

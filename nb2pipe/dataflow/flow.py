@@ -23,7 +23,7 @@ from nb2pipe.dataflow.hidden import (
     set_ups,
     setup_copies,
 )
-from nb2pipe.dataflow.kinds import kind
+from nb2pipe.dataflow.kinds import changed_modules, kind
 from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.modules import accepted, module_facts, own_modules, root_of
@@ -254,8 +254,9 @@ def _first_difference(
 
 def _classify(statements: Sequence[Statement], forward: Forward) -> None:
     """The kind of every statement, and what its functions read when they are called."""
+    changed = changed_modules(statements)
     for statement in statements:
-        statement.kind = kind(statement)
+        statement.kind = kind(statement, changed)
         if statement.kind == "definition":
             found = forward.body_facts(statement)
             statement.frees, statement.writes_globals = found

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from nb2pipe.dataflow.events import WORKING_DIRECTORY, ChannelEvent, FileEvent, Place
 from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.dataflow.paths import located
+from nb2pipe.dataflow.tables import has_table
 from nb2pipe.findings import Finding, finding
 
 OUTSIDE = "outside data"
@@ -93,9 +94,10 @@ def _folders(event: FileEvent) -> Iterator[str]:
 def _options(statement: Statement) -> set[str]:
     """The options of libraries, and the seeds, that a step's statement sets by a call that needs only constants."""
     record = statement.record
-    if statement.kind != "setup" or record.unknown_calls or record.files or record.mutated or statement.writes:
+    if statement.kind != "setup" or record.unknown_calls or record.files or statement.writes:
         return set()
-    return {c.channel for c in statement.record.channels if c.use == "set" and c.channel.startswith(_REPEATED)}
+    changed = {c.channel for c in statement.record.channels if c.use == "set" and c.channel.startswith(_REPEATED)}
+    return {c for c in changed if not c.startswith("module:") or has_table(c.removeprefix("module:"))}
 
 
 _REPEATED = ("module:", "seed:", "process")
@@ -159,10 +161,13 @@ def _step_findings(
     found: list[Finding] = []
     own: set[str] = set()
     said: set[str] = set()
+    seeds = {(e.statement, e.channel) for e in happening if e.use == "seed"}
     for event in happening:
         channel = event.channel
         if event.use in ("set", "seed", "back"):
             own.add(channel)
+        elif event.use == "use" and (event.statement, channel) in seeds:
+            continue  # `library` in `library.set_mode(1)`
         elif channel not in own and channel not in said and event.use != "advance":
             problem = _problem(step, event, setters, drawn_in if channel in seeded else {})
             if problem is not None:

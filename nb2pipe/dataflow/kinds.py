@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection, Iterable
 
 from nb2pipe.dataflow.model import Kind, Statement
 from nb2pipe.dataflow.scopes import chain
+from nb2pipe.dataflow.tables import has_table
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -17,8 +19,14 @@ _CONSTANT_CALLS = frozenset(
 _CONSTANT_METHODS = ("resolve", "absolute")
 
 
-def kind(statement: Statement) -> Kind:
-    """The kind of a top-level statement, from its form and its record."""
+def changed_modules(statements: Iterable[Statement]) -> frozenset[str]:
+    """The channels of modules whose variables statements change; of libraries with a table these are but options."""
+    channels = {c.channel for s in statements for c in s.record.channels if c.use == "set"}
+    return frozenset(c for c in channels if c.startswith("module:") and not has_table(c.removeprefix("module:")))
+
+
+def kind(statement: Statement, changed: Collection[str]) -> Kind:
+    """The kind of a top-level statement, from its form and its record; `changed` as of `changed_modules`."""
     node = statement.node
     if isinstance(node, ast.ImportFrom) and node.module == "__future__":
         return "future"
@@ -32,7 +40,7 @@ def kind(statement: Statement) -> Kind:
         return "definition"
     if isinstance(node, (ast.If, ast.Try)) and _only_defines(node):
         return "import" if _imports(node) else "definition"
-    if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_constant(statement, node):
+    if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_constant(statement, node, changed):
         return "constant"
     if isinstance(node, ast.Expr):
         return "show" if _only_shows(node.value) else "setup"
@@ -97,12 +105,14 @@ def _imports(node: ast.AST) -> bool:
     return any(isinstance(n, _IMPORTS) for n in ast.walk(node))
 
 
-def _is_constant(statement: Statement, node: ast.Assign | ast.AnnAssign) -> bool:
+def _is_constant(statement: Statement, node: ast.Assign | ast.AnnAssign, changed: Collection[str]) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     if node.value is None or not all(_plain(t) for t in targets):
         return False
     record = statement.record
-    if record.files or record.mutated or any(c.use in ("draw", "set", "seed") for c in record.channels):
+    if record.files or record.mutated:
+        return False
+    if any(c.use in ("draw", "set", "seed") or c.channel in changed for c in record.channels):
         return False
     return _constant_expression(node.value, statement)
 
