@@ -102,7 +102,7 @@ def _trains_otherwise(model: Any) -> bool:
 
 @contextmanager
 def _as_traced(model: Any) -> Iterator[None]:
-    """While it lasts what a model goes on training can be trained, so that its optimizer fits it."""
+    """While it lasts what a model goes on training can be trained: its optimizer fits it then."""
     layers = [(layer, layer.trainable) for layer in model._flatten_layers()]
     try:
         compiled = model._compiled_trainable_state if _is_legacy(model) else {}
@@ -140,7 +140,7 @@ def _attributes(model: Any) -> bytes | None:
     own = {n: v for n, v in vars(model).items() if n not in known and not n.startswith("_self_")}
     try:
         return bytes(cloudpickle.dumps({name: _untracked(value) for name, value in own.items()}))
-    except Exception:  # then it is made by its constructor, and what is lost is seen
+    except UNSAID:  # then it is made by its constructor, and what is lost is seen
         return None
 
 
@@ -156,6 +156,11 @@ def _describable(cls: Any, attributes: bytes | None) -> Iterator[None]:
             del cls.get_config
 
 
+UNSAID = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RuntimeError),
+    *(TypeError, ValueError, pickle.PickleError),
+)
+"""What parts raise that cannot be pickled, or cannot say what they are made of."""
 OF_KERAS = (
     *("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting"),
     *("_compiled_trainable_state", "_compile_config", "_eval_epoch_iterator"),
@@ -316,7 +321,7 @@ def _config(layer: Any) -> str:
     """What a layer is made of, in text; "" for one of the notebook's own that does not say so."""
     try:
         return re.sub(r" at 0x\w+|'name': '\w+', ", "", repr(layer.get_config()))
-    except Exception:
+    except UNSAID:
         return ""
 
 
