@@ -386,6 +386,11 @@ CODES: dict[str, Code] = {
         "A shared value or a parameter is changed while another value holds it.",
         "Make the value in a step, or hold a copy of it.",
     ),
+    "numbered-name": Code(
+        "error",
+        "A name that Keras made by counting is used, and steps count each for itself.",
+        'Give what it names a name of its own: `Dense(3, name="hidden")`, `AUC(name="auc")`.',
+    ),
     "cache-across-steps": Code(
         "error",
         "A cached or traced function is called in several steps: each begins without its cache, and that shows.",

@@ -34,6 +34,7 @@ from nb2pipe.dataflow.events import Place, channel_of
 from nb2pipe.dataflow.filecalls import FILE_CALLS, PATH_METHODS, Special, text_method
 from nb2pipe.dataflow.libraries import LIBRARY_CALLS
 from nb2pipe.dataflow.machine import Machine
+from nb2pipe.dataflow.numbered import counted_kind
 from nb2pipe.dataflow.shown import note_named
 from nb2pipe.dataflow.special import classes_of, is_unknown, lend_all, library_base, own_module, run_hooks, touch
 from nb2pipe.dataflow.summaries import bind_arguments, call_function
@@ -184,6 +185,8 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
     if unbound is not None:
         return unbound
     effect = m.tables.function(ref)
+    kind = counted_kind(m.tables.canonical(ref), named="name" in keywords)
+    m.record.counted |= set() if kind is None else {kind}
     own_module(m, ref, place)
     if effect is None:
         if _changes_variable(ref):

@@ -27,6 +27,7 @@ from nb2pipe.dataflow.kinds import changed_modules, kind
 from nb2pipe.dataflow.machine import IPYTHON_HISTORY, Bound
 from nb2pipe.dataflow.model import Flow, Statement, StepFlow
 from nb2pipe.dataflow.modules import accepted, module_facts, own_modules, root_of
+from nb2pipe.dataflow.numbered import numbered_names
 from nb2pipe.dataflow.resolve import Resolver, step_facts
 from nb2pipe.dataflow.restores import settled
 from nb2pipe.dataflow.scopes import bound_names
@@ -334,7 +335,7 @@ def _hidden(
     steps = [(f.name, [statements[i] for i in f.statements]) for f in flows]
     found = channel_findings(shared, steps) + seeded_too_early(statements) + moved_files(statements)
     found += file_flow(flows, statements, here, {root_of(path) for path in modules})
-    return found + file_times(flows, statements)
+    return found + file_times(flows, statements) + numbered_names(flows, statements)
 
 
 def _names(statements: Sequence[Statement], cells: Sequence[PyCell], layout: Layout) -> list[Finding]:

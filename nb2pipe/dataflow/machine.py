@@ -56,6 +56,7 @@ class Record:
     files: list[FileEvent] = field(default_factory=list)
     mentions: list[tuple[str, Place]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     stars: dict[str, Place] = field(default_factory=dict)
     strings: set[str] = field(default_factory=set)

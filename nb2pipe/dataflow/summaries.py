@@ -397,6 +397,7 @@ def _pass_on(m: Machine, record: Record, place: Place) -> None:
     mine.files += record.files
     mine.mentions += record.mentions
     mine.texts += record.texts
+    mine.counted |= record.counted
     mine.findings += [f for f in record.findings if f not in mine.findings]
     mine.strings |= record.strings
     mine.builtins |= record.builtins
