@@ -45,13 +45,22 @@ def _can_occur(
     format = format_of(module)[1]
     if format.name in ALWAYS or any(lookup(name)[0] is module for name in types if name):
         return True
-    if None not in types:
+    inside = hasattr(module, "REDUCERS") and any(_may_hold(name) for name in types)
+    if None not in types and not (inside and libraries is not None):
         return False
     if libraries is None:
         return format.name in COMMON
     used = {name.partition(".")[0] for name in libraries}
     own = {*format.libraries, *(name.partition(".")[0] for name in format.types)}
     return bool(own & (used | {"numpy"}))
+
+
+PLAIN = frozenset(f"builtins.{name}" for name in ("bool", "float", "int", "NoneType", "str"))
+
+
+def _may_hold(type_name: str | None) -> bool:
+    """Whether a value of that type may hold others, which are then pickled as their libraries need."""
+    return type_name not in PLAIN and format_of(lookup(type_name)[0])[1].name in ALWAYS
 
 
 class _Text:
