@@ -240,6 +240,7 @@ def _unbound_method(m: Machine, ref: str, args: list[Val], keywords: Keywords, p
 def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords: Keywords, place: Place) -> Val:
     """Call a method of a value."""
     note_named(m, receiver.type, args, place)
+    own_module(m, receiver.type or "", place)
     owned = [own for c in classes_of(m, receiver) if (own := c.method(name)) is not None]
     if owned:
         return join([_own_method(m, own, receiver, args, keywords, place) for own in owned])

@@ -228,4 +228,5 @@ def _called(forward: Forward, defined: Iterable[Def], called: Record) -> bool:
     called.channels += record.channels
     called.files += record.files
     held = {o for n in names if (b := forward.frame.find(n)) is not None for o in forward.heap.reach(b.val.objs)}
-    return bool(record.written or held & set(record.mutated))
+    classes = forward.heap.defined.keys() & record.patched.keys()
+    return bool(record.written or classes or held & set(record.mutated))

@@ -75,7 +75,7 @@ def _family(path: str | None) -> str | None:
 
 
 def own_module(m: Machine, ref: str, place: Place) -> None:
-    """A function of a module of the notebook's own is called: it may be any of the module's."""
+    """A function, or a method, of a module of the notebook's own is called: it may be any of the module's."""
     root = ref.partition(".")[0]
     facts = m.shared.modules.get(root)
     if facts is None:
