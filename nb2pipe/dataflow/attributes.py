@@ -29,6 +29,7 @@ def attribute(m: Machine, base: Val, name: str, place: Place) -> Val:
         return namespace_of(m, base)
     if name in m.shared.accessors:
         m.channel(f"accessor:{name}", "use", place)
+        return m.unknown(base.objs)
     literal = field_of(m, base, name)
     if literal is not None:
         return literal

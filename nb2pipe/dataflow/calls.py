@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from nb2pipe.dataflow.attributes import ATTRIBUTE_CALLS, attribute, class_value
@@ -26,6 +26,7 @@ from nb2pipe.dataflow.effects import (
     apply_effect,
     elements,
     has_views,
+    made_marks,
     show,
     unknown_call,
     unknown_function,
@@ -111,9 +112,13 @@ def call_value(m: Machine, callee: Val, args: list[Val], keywords: Keywords, pla
     held = [m.heap.defined[o] for o in sorted(callee.objs & m.heap.defined.keys())]
     if held and len(held) == len(callee.objs):
         return call_value(m, replace(callee, defs=tuple(held)), args, keywords, place)
+    named = [m.heap.referred[o] for o in sorted(callee.objs & m.heap.referred.keys())]
     results = []
     with m.perhaps():
         results += [_call_def(m, made, callee, args, keywords, place) for made in held]
+        results += [_call_library(m, ref, args, keywords, place) for ref in dict.fromkeys(named)]
+    if named and len(held) + len(named) == len(callee.objs):
+        return join(results)
     if callee.cls is not None or callee.objs:
         return join([call_method(m, callee, "__call__", args, keywords, place), *results])
     return unknown_call(m, callee, args, keywords, place)
@@ -143,10 +148,34 @@ def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, plac
     elif new is None:
         _hold(m, instance, [*args, *keywords.values(), *_made_fields(m, made, place)])
     bound = bind_arguments(m, init, [instance, *args], keywords, frozenset()) if init is not None else None
+    _mark_as_base(m, made, instance, _given_to_base(init, bound or {}, keywords))
     attributes = fields(made, bound, args, keywords)
     if attributes is not None:
         remember(m, instance, attributes)
     return instance
+
+
+def _mark_as_base(m: Machine, made: Def, instance: Val, keywords: Keywords) -> None:
+    """An instance draws when it is used where one of the library's class that it is made from would."""
+    row = m.tables.function(library_base(made) or "")
+    for mark in made_marks(m, row, keywords) if row is not None and row.makes else ():
+        m.mark(instance.objs, mark)
+
+
+def _given_to_base(init: Def | None, bound: Mapping[str, Val], keywords: Keywords) -> Keywords:
+    """What the constructor of the library's class is given by name: by `super().__init__(...)` if there is one."""
+    if init is None:
+        return keywords
+    calls = [n for n in ast.walk(init.node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    given = [k for n in calls if isinstance(n.func, ast.Attribute) and n.func.attr == "__init__" for k in n.keywords]
+    named: dict[str | None, Val] = {k.arg: _known_as(k.value, bound) for k in given if k.arg is not None}
+    return {**keywords, **named} if any(k.arg is None for k in given) else named
+
+
+def _known_as(node: ast.expr, bound: Mapping[str, Val]) -> Val:
+    if isinstance(node, ast.Constant):
+        return constant(node.value)
+    return bound.get(node.id, Val()) if isinstance(node, ast.Name) else Val()
 
 
 def _bare_instance(m: Machine, made: Def) -> Val:
@@ -196,7 +225,7 @@ def _call_library(m: Machine, ref: str, args: list[Val], keywords: Keywords, pla
         result = unknown_function(m, args, keywords, place)
         last = ref.rpartition(".")[2]
         return Val(result.objs, ref if last[:1].isupper() else None)
-    lend_all(m, effect, ref, [*args, *keywords.values()], place)
+    lend_all(m, effect, ref, Val(), [*args, *keywords.values()], place)
     result = apply_effect(m, effect, Val(), args, keywords, place)
     return m.fresh(_HANDLE) if ref in _DISPLAYS and _is_given(keywords.get("display_id")) else result
 
@@ -272,15 +301,27 @@ def call_method(m: Machine, receiver: Val, name: str, args: list[Val], keywords:
         effect = m.tables.method(None, name)
     if effect is not None:
         run_hooks(m, receiver, place)
-        lend_all(m, effect, type_name, [receiver, *args, *keywords.values()], place)
+        lend_all(m, effect, type_name, receiver, [*args, *keywords.values()], place)
         made = apply_effect(m, effect, receiver, args, keywords, place)
         if name in DICT_VIEWS:
             dict_view(m, receiver, name, made)
-        return made
+        return join([made, *_composed(m, receiver, name, args, place)])
     if type_name in IMMUTABLE:
         return m.fresh(None)
     run_hooks(m, receiver, place)
     return unknown_call(m, receiver, args, keywords, place)
+
+
+def _composed(m: Machine, receiver: Val, name: str, args: list[Val], place: Place) -> list[Val]:
+    """What an inherited method gives that calls the class's own: `fit_transform` gives what `transform` does."""
+    classes = [c for c in classes_of(m, receiver) if (library_base(c) or "").startswith("sklearn.")]
+    last = _COMPOSED.get(name) if classes and args else None
+    owned = [own for c in classes if last is not None and (own := c.method(last)) is not None]
+    return [_own_method(m, own, receiver, args[:1], {}, place) for own in owned]
+
+
+_COMPOSED = {"fit_transform": "transform", "fit_predict": "predict"}
+"""Methods that scikit-learn's mixins have, and the last method that each calls."""
 
 
 _BY_EQUALITY = ("index", "remove", "count", "get", "pop", "discard", "issubset", "issuperset", "isdisjoint")

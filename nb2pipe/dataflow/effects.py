@@ -113,6 +113,7 @@ def apply_effect(m: Machine, effect: Effect, receiver: Val, args: list[Val], key
     everything = [receiver, *args, *keywords.values()]
     touch(m, everything, place)
     _shows(m, effect, everything, place)
+    m.draw(drawn_by(m, everything, used=False), place)
     results = call_back(m, everything, place)
     if effect.keeps or _holds_some(m, receiver, effect.keeps_with):
         _keep(m, receiver, [*args, *keywords.values()])
@@ -158,6 +159,9 @@ def _mutations(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywo
             (m.patch if val.defs else m.mutate)(val.objs, place)
             if isinstance(where, str):
                 m.use_parts(val.objs, place)
+    if effect.retunes is not None:
+        tuned = _at(effect.retunes, receiver, args, keywords) or Val()
+        m.retune(tuned.objs, _settings(effect, args, keywords, m))
     if effect.wakes:
         m.wake(receiver.objs)
     if effect.rests and not m.maybe:
@@ -215,6 +219,24 @@ def _drawn(m: Machine, draws: tuple[Draw, ...], keywords: Keywords) -> list[str]
         if all(val.ref == "numpy.random" for val in given) and _asked(draw, keywords):
             found.append(draw.generator)
     return found
+
+
+def _seeded(draw: Draw, keywords: Keywords) -> bool:
+    """Whether a generator or a seed is given."""
+    return any(n in keywords and keywords[n].const is not None for n in draw.unless.names)
+
+
+def _settings(effect: Effect, args: list[Val], keywords: Keywords, m: Machine) -> frozenset[str | None]:
+    """The settings that a call changes, by their names in the model that has them; None: any."""
+    if effect.retunes == SELF:
+        return frozenset(name and name.rpartition("__")[2] for name in keywords)
+    grids = [*args[1:2], *(keywords[n] for n in ("param_grid", "param_distributions") if n in keywords)]
+    names: set[str | None] = set()
+    for grid in grids:
+        known = m.heap.known(grid.objs) or []
+        several = [k.items for k in known if grid.type == "builtins.dict"]
+        names |= {str(key).rpartition("__")[2] for items in several for key in items or ()} if several else {None}
+    return frozenset(names)
 
 
 def _asked(draw: Draw, keywords: Keywords) -> bool:
@@ -425,22 +447,29 @@ def _fresh(m: Machine, effect: Effect, receiver: Val, args: list[Val], keywords:
         m.heap.put_inside(made, owner)
     for part in keywords.get(effect.around, Val()).objs:
         m.heap.put_inside(part, made)
-    marks = {"draws:" + generator for generator in _drawn(m, effect.marks, keywords)}
-    marks |= drawn_by(m, [*args, *keywords.values()])
+    marks = made_marks(m, effect, keywords) | drawn_by(m, [*args, *keywords.values()])
     if "requires_grad" in keywords and keywords["requires_grad"].const is not False:
         marks.add("learns")
     if effect.unstorable:
         marks.add("unstorable")
     if len(effect.each) == 1:
         marks.add("each:" + effect.each[0])
-    if effect.makes:
-        marks.update("draws:" + generator for generator in _drawn(m, effect.draws, keywords))
-        marks.update("advances:" + generator for generator in _drawn(m, effect.advances, keywords))
     if effect.like is not None:
         marks |= m.drawing((_at(effect.like, receiver, args, keywords) or Val()).objs)
     m.heap.objs[made].marks = frozenset(marks)
     result = Val(objs=frozenset([made]), type=type_name, items=tuple(items) if len(items) > 1 else None)
     return m.derived(result, [receiver, *args, *keywords.values()]) if type_name == "torch.Tensor" else result
+
+
+def made_marks(m: Machine, effect: Effect, keywords: Keywords) -> set[str]:
+    """The marks of what draws when it is used, of what a row makes: with these settings, or with others."""
+    draws = (*effect.marks, *effect.draws) if effect.makes else effect.marks
+    marks = {"draws:" + generator for generator in _drawn(m, draws, keywords)}
+    advances = effect.advances if effect.makes else ()
+    marks |= {
+        f"retuned:{d.generator}:{'/'.join(d.when.names)}" for d in draws if d.when.names and not _seeded(d, keywords)
+    }
+    return marks | {"advances:" + generator for generator in _drawn(m, advances, keywords)}
 
 
 def _holds_itself(
@@ -477,7 +506,6 @@ def _split(m: Machine, args: list[Val]) -> Val:
 
 def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
     """Functions of the notebook among the arguments may be called with whatever the other arguments hold."""
-    m.draw(drawn_by(m, values), place)
     functions = [d for v in values for d in v.defs if not hasattr(d.node, "bases")]
     getters = any(v.type == "operator.attrgetter" for v in values)
     if not functions and not getters:
@@ -494,10 +522,13 @@ def call_back(m: Machine, values: list[Val], place: Place) -> list[Val]:
     return results
 
 
-def drawn_by(m: Machine, values: Iterable[Val]) -> set[str]:
-    """The marks of what draws, of functions and classes of libraries among the values: they may be called."""
+def drawn_by(m: Machine, values: Iterable[Val], *, used: bool = True) -> set[str]:
+    """The marks of what draws, of functions and classes of libraries among the values: they may be called.
+
+    `used`: and what a class makes may be used."""
     rows = [row for v in values if v.ref and not v.defs and (row := m.tables.function(v.ref)) is not None]
-    marks = {"draws:" + generator for row in rows for generator in _drawn(m, row.draws, {})}
+    draws = [d for row in rows for d in (*row.draws, *(row.marks if used else ()))]
+    marks = {"draws:" + generator for generator in _drawn(m, tuple(draws), {})}
     return marks | {"advances:" + generator for row in rows for generator in _drawn(m, row.advances, {})}
 
 
@@ -511,6 +542,7 @@ def unknown_call(m: Machine, callee: Val, args: list[Val], keywords: Keywords, p
     m.record.unknown_calls.append(place)
     m.record.called |= callee.objs
     values = [callee, *args, *keywords.values()]
+    m.draw(drawn_by(m, values), place)
     results = call_back(m, values, place)
     touch(m, values, place)
     given = frozenset().union(*(v.objs for v in values))

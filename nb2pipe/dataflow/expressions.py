@@ -11,7 +11,7 @@ from nb2pipe.dataflow.assignment import assign_target, global_name
 from nb2pipe.dataflow.attributes import attribute
 from nb2pipe.dataflow.calls import call
 from nb2pipe.dataflow.contents import item, keyed, numbered, remember, remember_each
-from nb2pipe.dataflow.effects import apply_effect, elements, has_views, inside, show
+from nb2pipe.dataflow.effects import apply_effect, drawn_by, elements, has_views, inside, show
 from nb2pipe.dataflow.machine import Machine, Template
 from nb2pipe.dataflow.paths import ANYTHING, concatenated, formatted, path_joined
 from nb2pipe.dataflow.scopes import COMPREHENSIONS
@@ -38,7 +38,13 @@ def _constant(m: Machine, node: ast.Constant) -> Val:
 
 
 def _name(m: Machine, node: ast.Name) -> Val:
-    return _held_definition(m, m.read(node.id, m.at(node)))
+    return _taken(m, _held_definition(m, m.read(node.id, m.at(node))))
+
+
+def _taken(m: Machine, val: Val) -> Val:
+    """A library's function or class that draws, not called here: whatever takes it may hold on to it, and call it."""
+    marks = drawn_by(m, [val]) if val.ref is not None and not val.objs else ()
+    return replace(val, objs=frozenset([m.heap.reference(str(val.ref), marks)])) if marks else val
 
 
 def _held_definition(m: Machine, val: Val) -> Val:
@@ -49,7 +55,7 @@ def _held_definition(m: Machine, val: Val) -> Val:
 
 
 def _attribute(m: Machine, node: ast.Attribute) -> Val:
-    return attribute(m, m.evaluate(node.value), node.attr, m.at(node))
+    return _taken(m, attribute(m, m.evaluate(node.value), node.attr, m.at(node)))
 
 
 def _subscript(m: Machine, node: ast.Subscript) -> Val:

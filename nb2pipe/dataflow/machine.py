@@ -38,6 +38,15 @@ class Template(str):
     """A text with `{parameter}` placeholders in it: known but for the parameters of the run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """How a library runs the functions and methods that it is given: whether it trains, and the data that it hands
+    on to them, in order, where it does."""
+
+    training: bool
+    given: tuple[Val, ...] = ()
+
+
 @dataclass(slots=True)
 class Record:
     """What a statement or a function body does beyond computing its value."""
@@ -70,8 +79,9 @@ class Record:
     called: set[int] = field(default_factory=set)
     touched: dict[frozenset[int], Val] = field(default_factory=dict)
     shown: dict[tuple[Def, Showing], Place] = field(default_factory=dict)
-    lent: dict[int, bool] = field(default_factory=dict)
-    run: set[tuple[int, bool]] = field(default_factory=set)
+    retuned: dict[int, frozenset[str | None]] = field(default_factory=dict)
+    lent: dict[int, Lent] = field(default_factory=dict)
+    run: set[tuple[int, Lent]] = field(default_factory=set)
     copied: set[int] = field(default_factory=set)
     remembered: set[tuple[Def, int]] = field(default_factory=set)
 
@@ -82,6 +92,9 @@ _DATA = ("builtins.", "pandas.", "numpy.ndarray", "tensorflow.Tensor", "torch.ut
 
 _DRAWING: Mapping[str, ChannelUse] = {"draws": "draw", "advances": "advance"}
 """Marks of what draws when it is used, each followed by `:GENERATOR`, and how it does."""
+
+_COPIED = (*_DRAWING, "retuned")
+"""Marks that a copy has too."""
 
 _GENERATORS = ("numpy.random.RandomState", "numpy.random.Generator", "random.Random", "torch.Generator")
 """Types of random generators that what holds them passes on uncopied."""
@@ -303,7 +316,7 @@ class Machine:
         given = set(objs)
         given |= self.heap.given(o for o in given if deep or self.heap.objs[o].hub)
         given |= self.heap.open(given)
-        for index in self.heap.sharing(given - self.heap.defined.keys()):
+        for index in self.heap.sharing(given - self.heap.callables()):
             self.record.mutated.setdefault(index, place)
             self.record.spared.discard(index)
             self.forget(index)
@@ -360,14 +373,14 @@ class Machine:
                 self.record.mutated[index] = place
                 self.record.spared.add(index)
                 self._change_module(index, place)
-        self.draw(() if resting else self._marks(reached), place)
+        self.draw(() if resting else self.marks_of(reached), place)
 
     def use_copies(self, objs: frozenset[int], place: Place) -> None:
         """Copies of what `objs` are made of are used or trained: they draw, but only generators are the same."""
         self.record.copied |= objs
         reached = self.heap.reach(objs)
         self.mutate({o for o in reached if self.heap.objs[o].type in _GENERATORS}, place)
-        self.draw(self._marks(reached), place)
+        self.draw(self.marks_of(reached), place)
 
     def draw(self, marks: Iterable[str], place: Place) -> None:
         """What has the marks is used: it draws."""
@@ -376,14 +389,15 @@ class Machine:
             if use in _DRAWING:
                 self.channel("random:" + generator, _DRAWING[use], place)
 
-    def _marks(self, objs: Iterable[int]) -> frozenset[str]:
+    def marks_of(self, objs: Iterable[int]) -> frozenset[str]:
+        """The marks of all the objects."""
         return frozenset().union(*(self.heap.objs[o].marks for o in objs))
 
     def drawing(self, objs: frozenset[int]) -> set[str]:
         """The marks of what `objs` hold that a copy of them has too."""
-        marks = self._marks(self.heap.reach(objs))
+        marks = self.marks_of(self.heap.reach(objs))
         rests = bool(objs) and all("rests" in self.heap.objs[o].marks for o in objs)
-        return {mark for mark in marks if mark.partition(":")[0] in _DRAWING} | ({"rests"} if rests else set())
+        return {mark for mark in marks if mark.partition(":")[0] in _COPIED} | ({"rests"} if rests else set())
 
     def patch(self, objs: Iterable[int], place: Place) -> None:
         """Attributes of the objects are set: that changes functions and classes as well."""
@@ -451,6 +465,17 @@ class Machine:
         for index in self.heap.holding(objs):
             self.heap.objs[index].marks -= {"rests"}
 
+    def retune(self, objs: frozenset[int], names: frozenset[str | None]) -> None:
+        """Settings of these names (None: any) of what `objs` hold become others: it may draw from now on."""
+        for index in objs if self.frame.symbols is not None else ():
+            self.record.retuned[index] = self.record.retuned.get(index, frozenset()) | names
+        for index in self.heap.reach(objs):
+            for mark in self.heap.objs[index].marks:
+                use, _, rest = mark.partition(":")
+                generator, _, settings = rest.partition(":")
+                if use == "retuned" and (None in names or not names.isdisjoint(settings.split("/"))):
+                    self.mark([index], "draws:" + generator)
+
     def derived(self, made: Val, sources: Iterable[Val]) -> Val:
         """`made`, a tensor: from it `backward` finds what learns among the values that it is computed from."""
         given = [o for v in sources for o in (*v.objs, *self.heap.elements(v.objs))]
@@ -501,7 +526,7 @@ class Shared:
     evaluate_in: Callable[[Machine], Callable[[ast.expr], Val]]
     execute_in: Callable[[Machine], Callable[[Iterable[ast.stmt]], None]]
     mention: Callable[[Machine, Val, Place], None]
-    lend: Callable[[Machine, frozenset[int], bool, Place], None]
+    lend: Callable[[Machine, frozenset[int], Lent, Place], None]
     summaries: dict[Def, list[Any]] = field(default_factory=dict)
     running: dict[Any, Any] = field(default_factory=dict)
     assumed: set[Any] = field(default_factory=set)

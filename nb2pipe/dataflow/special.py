@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nb2pipe.dataflow.events import Place
-from nb2pipe.dataflow.machine import Machine
+from nb2pipe.dataflow.machine import Lent, Machine
 from nb2pipe.dataflow.scopes import arguments
 from nb2pipe.dataflow.summaries import OF_THE_MAKER, call_function
 from nb2pipe.dataflow.tables import Effect
@@ -88,17 +88,23 @@ def own_module(m: Machine, ref: str, place: Place) -> None:
         m.channel(f"module:{root}", "set", place)
 
 
-def lend_all(m: Machine, effect: Effect, owner: str | None, values: Iterable[Val], place: Place) -> None:
+_HANDS_ON = ("sklearn", "imblearn")
+"""Libraries whose methods give the very data that they are given to the notebook's functions and methods."""
+
+
+def lend_all(m: Machine, effect: Effect, owner: str | None, receiver: Val, args: list[Val], place: Place) -> None:
     """A library (of a function or type `owner`) runs what the values hold of the notebook's functions and methods."""
     if (
         effect.makes
-        or (owner or "").startswith("builtins.")
+        or (owner or "").startswith(("builtins.", "functools.partial"))
         or (owner is None and effect.keeps and not effect.mutates_parts)
     ):
         return  # these only keep what they are given
-    objs = frozenset().union(*(v.objs for v in values))
-    if objs and (m.heap.defined or m.heap.classes or m.frame.symbols is not None):
-        m.shared.lend(m, objs, effect.mutates_parts, place)
+    objs = receiver.objs.union(*(v.objs for v in args))
+    if objs and (m.heap.defined or m.heap.classes or m.heap.referred or m.frame.symbols is not None):
+        hands_on = bool(receiver.objs) and (owner or "").partition(".")[0] in _HANDS_ON
+        given = tuple(Val(v.objs, v.type, cls=v.cls) for v in args) if hands_on else ()
+        m.shared.lend(m, objs, Lent(effect.mutates_parts, given), place)
 
 
 def touch(m: Machine, values: Iterable[Val], place: Place) -> Val:

@@ -8,12 +8,13 @@ functions start from "does nothing" and are interpreted again until the summary 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from nb2pipe.dataflow.events import Place
-from nb2pipe.dataflow.machine import Bound, Frame, Machine, Record
+from nb2pipe.dataflow.machine import Bound, Frame, Lent, Machine, Record
 from nb2pipe.dataflow.restores import body_of, settled
 from nb2pipe.dataflow.scopes import Function, arguments, bound_names, scope
 from nb2pipe.dataflow.values import Def, Heap, Val, join
@@ -363,13 +364,15 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
             m.mutate(real.objects(index), place)
     for index in record.patched:
         m.patch(real.patched(index), place)
+    for index, names in record.retuned.items():
+        m.retune(real.objects(index), names)
     for index in sorted(record.resting - record.used):
         m.use_parts(real.objects(index), place, resting=True)
     for index in sorted(record.used):
         m.wake(real.objects(index))
         m.use_parts(real.objects(index), place)
-    for index, training in sorted(record.lent.items()):
-        lend(m, real.objects(index), training, place)
+    for index, how in sorted(record.lent.items(), key=lambda row: row[0]):
+        lend(m, real.objects(index), Lent(how.training, tuple(map(real.val, how.given))), place)
     for index in sorted(record.copied):
         m.use_copies(real.objects(index), place)
     m.record.compared |= real.several(record.compared)
@@ -387,6 +390,7 @@ def replay(m: Machine, summary: Summary, bound: Mapping[str, Val], place: Place,
 def _call_held(m: Machine, callees: frozenset[int], place: Place) -> None:
     """A call of what a function was given, or found outside: the functions of the notebook among it run."""
     m.record.called |= callees
+    m.draw(m.marks_of(callees & m.heap.referred.keys()), place)
     for index in sorted(callees & m.heap.defined.keys()):
         mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
 
@@ -463,6 +467,8 @@ class _Real:
         made = heap.hub(()) if obj.hub else heap.new(obj.type, opaque=obj.opaque)
         if definition is not None:
             heap.defined[made] = definition
+        if index in self.summary.heap.referred:
+            heap.referred[made] = self.summary.heap.referred[index]
         return made
 
     def several(self, indexes: Iterable[int]) -> frozenset[int]:
@@ -520,39 +526,64 @@ def _mention_one(m: Machine, made: Def, place: Place, closure: frozenset[int]) -
         m.record.undefined[name] = (m.record.undefined[name][0], True)
 
 
-def lend(m: Machine, objs: frozenset[int], training: bool, place: Place) -> None:
+def lend(m: Machine, objs: frozenset[int], how: Lent, place: Place) -> None:
     """A library is given `objs`: functions, and methods of instances, of the notebook that they are or hold may run.
 
-    Methods that train do so only when the library's call is `training`.
+    Methods that train do so only when the library's call does.
     """
     if m.shared.guessing:
         return
     for index in objs if m.frame.symbols is not None else ():
-        m.record.lent[index] = training or m.record.lent.get(index, False)
+        m.record.lent[index] = _lent_again(m.record.lent.get(index), how)
     reached = m.heap.reach(objs)
-    running = {(i, training) for i in (reached & m.heap.defined.keys()) | (reached & m.heap.classes.keys())}
-    fresh = sorted(running - m.record.run)
+    m.draw(m.marks_of(reached & m.heap.referred.keys()), place)
+    running = {(i, how) for i in (reached & m.heap.defined.keys()) | (reached & m.heap.classes.keys())}
+    fresh = sorted(i for i, _ in running - m.record.run)
     m.record.run |= running
-    for index, _ in fresh:
+    for index in fresh:
         if index in m.heap.classes:
-            _lend_instance(m, index, m.heap.classes[index], training, place)
+            _lend_instance(m, index, m.heap.classes[index], how, place)
         else:
-            mention(m, Val(frozenset([index]), defs=(m.heap.defined[index],)), place)
+            _lend_function(m, index, m.heap.defined[index], how, place)
+
+
+def _lent_again(before: Lent | None, how: Lent) -> Lent:
+    """Both ways in one."""
+    if before is None or before == how:
+        return how
+    given = tuple(join([v for v in pair if v is not None]) for pair in zip_longest(before.given, how.given))
+    return Lent(before.training or how.training, given)
+
+
+def _lend_function(m: Machine, index: int, made: Def, how: Lent, place: Place) -> None:
+    mention(m, Val(frozenset([index]), defs=(made,)), place)
+    if not how.given or isinstance(made.node, ast.ClassDef) or made in m.shared.mentioning:
+        return
+    m.shared.mentioning.add(made)
+    with m.perhaps():
+        call_function(m, made, _handed_on(m, arguments(made.node.args), how), {}, place, frozenset([index]))
+    m.shared.mentioning.discard(made)
+
+
+def _handed_on(m: Machine, names: Sequence[str], how: Lent) -> list[Val]:
+    """The arguments of parameters of these names: what is given, or something made of it."""
+    return [*how.given[: len(names)], *(m.unknown() for _ in names[len(how.given) :])]
 
 
 OF_THE_MAKER = ("__init__", "__new__", "get_config", "from_config")
 """Methods that run where an object is made or stored, not where it is used."""
 
 
-def _lend_instance(m: Machine, index: int, cls: Def, training: bool, place: Place) -> None:
+def _lend_instance(m: Machine, index: int, cls: Def, how: Lent, place: Place) -> None:
     for name, method in ((n, f) for c in cls.lineage() for n, f in c.methods.items()):
-        if name in OF_THE_MAKER or method in m.shared.mentioning or (not training and _trains(m, cls, name)):
+        if name in OF_THE_MAKER or method in m.shared.mentioning or (not how.training and _trains(m, cls, name)):
             continue
         m.shared.mentioning.add(method)
-        rest = arguments(method.node.args)[1:]  # type: ignore[union-attr]
+        known = m.tables.method(cls.library_base, name) is not None  # other methods only the class itself calls
+        names = arguments(method.node.args)[1:]  # type: ignore[union-attr]
         with m.perhaps():
-            given = [Val(frozenset([index]), cls=cls), *(m.unknown() for _ in rest)]
-            call_function(m, method, given, {}, place)
+            own = Val(frozenset([index]), cls=cls)
+            call_function(m, method, [own, *_handed_on(m, names, how if known else Lent(False))], {}, place)
         m.shared.mentioning.discard(method)
 
 

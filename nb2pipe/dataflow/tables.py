@@ -37,6 +37,8 @@ A row is a short text of clauses separated by commas:
     advances GENERATOR [...]  draws from it likewise, but the result does not depend on what is drawn
     marks GENERATOR [...] only marks what it makes: dropout draws when it is used, not when made
     learns                from now on `backward` changes the receiver, a tensor
+    retunes self | arg N  settings of a model, or of models in it, become others, those that keywords name, or
+                          the keys of the next argument: what draws with some settings only may now
     rests | wakes         from now on the parts of the receiver that are marked do not draw when it is used, or do again
     seeds GENERATOR       seeds it
     reads arg N | NAME=   reads the file of that path;   writes ... writes it;   removes ... removes it
@@ -119,6 +121,7 @@ class Effect:
     draws: tuple[Draw, ...] = ()
     advances: tuple[Draw, ...] = ()
     marks: tuple[Draw, ...] = ()
+    retunes: int | None = None
     learns: bool = False
     rests: bool = False
     wakes: bool = False
@@ -253,6 +256,7 @@ _CLAUSES: Mapping[str, Any] = {
     "advances": lambda e, w: replace(e, advances=(*e.advances, _draw(w))),
     "marks": lambda e, w: replace(e, marks=(*e.marks, _draw(w))),
     "apart": lambda e, w: replace(e, apart=True),
+    "retunes": lambda e, w: replace(e, retunes=_number(w)),
     "learns": lambda e, w: replace(e, learns=True),
     "rests": lambda e, w: replace(e, rests=True),
     "wakes": lambda e, w: replace(e, wakes=True),

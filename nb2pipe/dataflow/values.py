@@ -35,7 +35,7 @@ IMMUTABLE: Final = frozenset(
 }
 """Types whose values cannot change and hold nothing that can."""
 
-ARRAYS: Final = ("pandas.DataFrame", "pandas.Series", "numpy.ndarray", "torch.Tensor")
+ARRAYS: Final = ("pandas.DataFrame", "pandas.Series", "numpy.ndarray", "numpy.ma.MaskedArray", "torch.Tensor")
 """Types whose operators work element by element and give a fresh value of the same type."""
 
 
@@ -246,6 +246,7 @@ class Heap:
             "insides",
             "instances",
             "objs",
+            "referred",
             "variables",
             "views",
         ),
@@ -259,6 +260,7 @@ class Heap:
         self.variables: dict[int, str] = {}
         self.definitions: dict[Def, int] = {}
         self.defined: dict[int, Def] = {}
+        self.referred: dict[int, str] = {}
         self.classes: dict[int, Def] = {}
         self.insides: dict[int, set[int]] = {}
         self.instances: dict[Def, set[int]] = {}
@@ -290,6 +292,17 @@ class Heap:
             self.defined[self.definitions[made]] = made
         return self.definitions[made]
 
+    def reference(self, ref: str, marks: Iterable[str]) -> int:
+        """An object that stands for a library's function or class as a value; `marks`: what calling it does."""
+        index = self.new("function")
+        self.objs[index].marks = frozenset(marks)
+        self.referred[index] = ref
+        return index
+
+    def callables(self) -> set[int]:
+        """The objects that stand for functions and classes: they are used, not changed."""
+        return self.defined.keys() | self.referred.keys()
+
     def instance(self, index: int, made: Def) -> None:
         """Record that `index` is an instance of a class of the notebook: it holds the class, as no part of it."""
         self.classes[index] = made
@@ -304,7 +317,7 @@ class Heap:
         index = self.new(None, objs, opaque=True)
         self.objs[index].hub = True
         self.objs[index].element = index
-        for part in self.objs[index].parts.keys() - self.defined.keys():
+        for part in self.objs[index].parts.keys() - self.callables():
             self.hold(part, index)
         return index
 
@@ -326,7 +339,11 @@ class Heap:
 
     def open(self, objs: Iterable[int]) -> set[int]:
         """The objects change in place: what they are inside of, and what else is there, which may be one of them."""
-        owners = {o for i in objs for o in self.objs[i].owners}
+        owners: set[int] = set()
+        todo = set(objs)
+        while new := {o for i in todo for o in self.objs[i].owners} - owners:
+            owners |= new
+            todo = {part for owner in new for part in self.insides[owner]}
         for owner in owners:
             for part in self.insides[owner]:
                 self.hold(owner, part)
