@@ -156,8 +156,9 @@ def instantiate(m: Machine, made: Def, args: list[Val], keywords: Keywords, plac
 
 
 def _mark_as_base(m: Machine, made: Def, instance: Val, keywords: Keywords) -> None:
-    """An instance draws when it is used where one of the library's class that it is made from would."""
-    row = m.tables.function(library_base(made) or "")
+    """An instance draws when it is used where one of the estimator's class that it is made from would."""
+    base = library_base(made) or ""
+    row = m.tables.function(base) if base.startswith(("sklearn.", "imblearn.")) else None
     for mark in made_marks(m, row, keywords) if row is not None and row.makes else ():
         m.mark(instance.objs, mark)
 
