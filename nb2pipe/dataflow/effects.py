@@ -213,7 +213,7 @@ def _drawn(m: Machine, draws: tuple[Draw, ...], keywords: Keywords) -> list[str]
     """The global generators that a call draws from; one that is given instead changes."""
     found = []
     for draw in draws:
-        given = [v for n in draw.unless.names if (v := keywords.get(n)) is not None and v.const is not None]
+        given = _seeds(draw, keywords)
         for val in given:
             m.mutate(val.objs, m.place)
         if all(val.ref == "numpy.random" for val in given) and _asked(draw, keywords):
@@ -221,9 +221,9 @@ def _drawn(m: Machine, draws: tuple[Draw, ...], keywords: Keywords) -> list[str]
     return found
 
 
-def _seeded(draw: Draw, keywords: Keywords) -> bool:
-    """Whether a generator or a seed is given."""
-    return any(n in keywords and keywords[n].const is not None for n in draw.unless.names)
+def _seeds(draw: Draw, keywords: Keywords) -> list[Val]:
+    """The generators and seeds that a call is given."""
+    return [v for n in draw.unless.names if (v := keywords.get(n)) is not None and v.const is not None]
 
 
 def _settings(effect: Effect, args: list[Val], keywords: Keywords, m: Machine) -> frozenset[str | None]:
@@ -467,7 +467,7 @@ def made_marks(m: Machine, effect: Effect, keywords: Keywords) -> set[str]:
     marks = {"draws:" + generator for generator in _drawn(m, draws, keywords)}
     advances = effect.advances if effect.makes else ()
     marks |= {
-        f"retuned:{d.generator}:{'/'.join(d.when.names)}" for d in draws if d.when.names and not _seeded(d, keywords)
+        f"retuned:{d.generator}:{'/'.join(d.when.names)}" for d in draws if d.when.names and not _seeds(d, keywords)
     }
     return marks | {"advances:" + generator for generator in _drawn(m, advances, keywords)}
 

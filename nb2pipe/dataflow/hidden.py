@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from nb2pipe.dataflow.events import WORKING_DIRECTORY, ChannelEvent, FileEvent, Place
 from nb2pipe.dataflow.model import Statement, StepFlow
 from nb2pipe.dataflow.paths import located
-from nb2pipe.dataflow.tables import has_table
+from nb2pipe.dataflow.tables import is_known_module
 from nb2pipe.findings import Finding, finding
 
 OUTSIDE = "outside data"
@@ -97,7 +97,7 @@ def _options(statement: Statement) -> set[str]:
     if statement.kind != "setup" or record.unknown_calls or record.files or statement.writes:
         return set()
     changed = {c.channel for c in statement.record.channels if c.use == "set" and c.channel.startswith(_REPEATED)}
-    return {c for c in changed if not c.startswith("module:") or has_table(c.removeprefix("module:"))}
+    return {c for c in changed if not c.startswith("module:") or is_known_module(c)}
 
 
 _REPEATED = ("module:", "seed:", "process")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from nb2pipe.dataflow.model import Kind, Statement
 from nb2pipe.dataflow.scopes import chain
-from nb2pipe.dataflow.tables import has_table
+from nb2pipe.dataflow.tables import is_known_module
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -22,7 +22,7 @@ _CONSTANT_METHODS = ("resolve", "absolute")
 def changed_modules(statements: Iterable[Statement]) -> frozenset[str]:
     """The channels of modules whose variables statements change; of libraries with a table these are but options."""
     channels = {c.channel for s in statements for c in s.record.channels if c.use == "set"}
-    return frozenset(c for c in channels if c.startswith("module:") and not has_table(c.removeprefix("module:")))
+    return frozenset(c for c in channels if c.startswith("module:") and not is_known_module(c))
 
 
 def kind(statement: Statement, changed: Collection[str]) -> Kind:

@@ -325,9 +325,11 @@ class Machine:
     def library_value(self, ref: str, place: Place) -> Val:
         """What an import path stands for: a variable of a module of the notebook's own is an object that can change."""
         facts = self.shared.modules.get(ref.partition(".")[0])
-        path = facts.origin(ref) if facts is not None else ""
-        if facts is None or path not in facts.variables:
-            return facts.constants.get(path, Val(ref=ref)) if facts is not None else Val(ref=ref)
+        if facts is None:
+            return Val(ref=ref)
+        path = facts.origin(ref)
+        if path not in facts.variables:
+            return facts.constants.get(path, Val(ref=ref))
         known = next((index for index, variable in self.heap.variables.items() if variable == path), None)
         if known is None:
             known = self.heap.new(facts.variables[path], opaque=True)

@@ -331,6 +331,11 @@ def has_table(root: str) -> bool:
     return bool(_library(root))
 
 
+def is_known_module(channel: str) -> bool:
+    """Whether a channel is the state of a library that has an effect table of ours: its options."""
+    return channel.startswith("module:") and has_table(channel.removeprefix("module:"))
+
+
 @lru_cache(maxsize=1)
 def has_keras_3() -> bool:
     """Whether `tensorflow.keras` is Keras 3 here, unless a notebook asks for its predecessor."""
